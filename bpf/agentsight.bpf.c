@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+/* The one BPF object of agentsight. Where to start reading: README.md, then tls.h. */
+#include "vmlinux_min.h"
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+#include "event.h"
+#include "limits.h"
+#include "maps.h"
+
+#include "process.h"
+#include "emit.h"
+#include "conn.h"
+#include "nspr.h"
+#include "tls.h"
+#include "lifecycle.h"
+
+/* The helpers for tracing are open to GPL-compatible programs only. */
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * What the BPF object and user space say to each other: the layout of every record, the meaning
+ * of an attach cookie and the names of the counters. This header is the truth; the Rust mirror
+ * is src/event/wire.rs, and tests/layout.rs holds the two against each other.
+ *
+ * Fixed-width types, explicit padding, payload last (see README.md).
+ */
+#pragma once
+
+enum agentsight_kind {
+	KIND_DATA = 1,      /* plaintext of one call, or a part of it */
+	KIND_HANDSHAKE = 2, /* a handshake succeeded, once per connection */
+	KIND_SHUTDOWN = 3,  /* the program sends close_notify */
+	KIND_CLOSE = 4,     /* the connection object is freed; offsets are final */
+	KIND_EXEC = 5,      /* a process that we follow started */
+	KIND_EXIT = 6,      /* a process that we follow ended (its last thread) */
+	KIND_LOADER = 7,    /* the dynamic loader changed its list of libraries */
+};
+
+enum agentsight_direction {
+	DIR_WRITE = 0, /* plaintext that the program sends */
+	DIR_READ = 1,  /* plaintext that the program receives */
+};
+
+enum agentsight_flag {
+	FLAG_MORE = 1,      /* more chunks of the same call follow */
+	FLAG_FAULT = 2,     /* payload not readable in memory: `missing` bytes are lost */
+	FLAG_SENDFILE = 4,  /* payload never was in user memory: `missing` bytes went by sendfile */
+	FLAG_TRUNCATED = 8, /* the user's --max-bytes cut `missing` bytes off */
+	FLAG_EARLY = 16,    /* TLS 1.3 early data (0-RTT) */
+	FLAG_REUSED = 32,   /* closed because its address was handed out anew */
+};
+
+/* Precedes every payload in the ring buffer. Times are CLOCK_BOOTTIME. */
+struct event_header {
+	__u64 ts_ns;         /* when the call returned */
+	__u64 process_start; /* start of the process: with pid it names a process for good */
+	__u64 conn_id;       /* unique per connection object and its generation */
+	__u64 conn_ptr;      /* SSL*, gnutls_session_t, PRFileDesc*: for people who debug */
+	__u64 offset;        /* place of the first payload byte in this direction's stream;
+				KIND_CLOSE: bytes written over the whole life */
+	__u64 call_len;      /* bytes that the whole call moved;
+				KIND_CLOSE: bytes read over the whole life */
+	__u64 seq;           /* counts this direction's records, lost ones included */
+	__u64 missing;       /* bytes that belong after the payload and are not there */
+	__u32 pid;           /* thread group id, init namespace */
+	__u32 tid;
+	__u32 len;           /* payload bytes that follow */
+	__s32 fd;            /* socket told to the library, -1 if unknown */
+	__u16 function;      /* index handed in by the cookie */
+	__u8 kind;
+	__u8 direction;
+	__u8 flags;
+	__u8 pad[3];
+	char comm[16];
+};
+_Static_assert(sizeof(struct event_header) == 104, "mirrored in src/event/wire.rs");
+
+/*
+ * What a probe does, packed into the 64 bits of its attach cookie, so that one program serves
+ * every function of every C library. Arguments are numbered from 0; NO_ARG means none.
+ *
+ *   bits 0-15  function index     bits 16-23 operation        bits 24-31 how the result reads
+ *   bits 32-35 buffer argument    bits 36-39 length argument  bits 40-43 out argument
+ *   bits 44-47 direction          bits 48-55 flags
+ */
+enum agentsight_op {
+	OP_DATA = 1,      /* moves plaintext; needs entry and return */
+	OP_HANDSHAKE = 2, /* needs entry and return */
+	OP_NEW = 3,       /* makes a connection object; needs entry and return */
+	OP_FREE = 4,
+	OP_SHUTDOWN = 5,
+	OP_CLEAR = 6,     /* the object starts over as another connection */
+	OP_UP_REF = 7,
+	OP_SET_FD = 8,    /* the buffer argument is the descriptor */
+	OP_SENDFILE = 9,  /* bytes move without passing through memory; needs entry and return */
+};
+
+enum agentsight_result {
+	RESULT_I32 = 1,     /* int: bytes when > 0 */
+	RESULT_I64 = 2,     /* ssize_t: bytes when > 0 */
+	RESULT_OUT = 3,     /* int > 0 is success; bytes in *out (size_t) */
+	RESULT_ONE = 4,     /* 1 is success */
+	RESULT_ZERO = 5,    /* 0 is success */
+	RESULT_POINTER = 6, /* the new object */
+	RESULT_OUT_POINTER = 7, /* 0 or more is success, the new object in *out */
+	RESULT_PACKET = 8,  /* ssize_t; the bytes are in the gnutls_packet_t at *out */
+};
+
+enum agentsight_probe_flag {
+	PROBE_NSPR = 1,    /* the object is a PRFileDesc: only TLS ones count */
+	PROBE_EARLY = 2,   /* moves early data */
+	PROBE_RESUMES = 4, /* a NULL buffer flushes the data of the call that had to wait (GnuTLS) */
+};
+
+#define NO_ARG 15
+
+#define COOKIE_FUNCTION(c) ((__u16)(c))
+#define COOKIE_OP(c) ((__u8)((c) >> 16))
+#define COOKIE_RESULT(c) ((__u8)((c) >> 24))
+#define COOKIE_BUF(c) ((__u8)((c) >> 32) & 15)
+#define COOKIE_LEN(c) ((__u8)((c) >> 36) & 15)
+#define COOKIE_OUT(c) ((__u8)((c) >> 40) & 15)
+#define COOKIE_DIRECTION(c) ((__u8)((c) >> 44) & 15)
+#define COOKIE_FLAGS(c) ((__u8)((c) >> 48))
+
+/* Everything that can be lost or left out, counted per CPU. Order is ABI. */
+enum agentsight_counter {
+	COUNT_RING_FULL_RECORDS, /* no room in the ring buffer */
+	COUNT_RING_FULL_BYTES,
+	COUNT_FAULT_RECORDS, /* payload could not be read */
+	COUNT_FAULT_BYTES,
+	COUNT_CONN_FULL_RECORDS, /* no room in the table of connections */
+	COUNT_CONN_FULL_BYTES,
+	COUNT_CALL_FULL, /* no room in the table of running calls: its data is lost */
+	COUNT_GUARD_UNKNOWN_BYTES, /* an NSPR descriptor that could not be told TLS from plain */
+	COUNT_BAD_RESULT, /* a function returned more than it was asked for: not reported */
+	COUNT_SENDFILE_BYTES, /* moved by sendfile: never seen in memory */
+	COUNT_TRUNCATED_BYTES, /* cut off by --max-bytes */
+	COUNT_NESTED_CALLS, /* calls inside a call that reports the same bytes */
+	COUNT_PLAIN_CALLS, /* NSPR calls on plain files and sockets */
+	COUNT_MAX,
+};
+
+/* A file as the kernel knows it. */
+struct file_id {
+	__u64 dev; /* s_dev: major << 20 | minor */
+	__u64 ino;
+};
+_Static_assert(sizeof(struct file_id) == 16, "mirrored in src/event/wire.rs");
+
+/* One process for good: a pid alone is used again, and exec makes another program of it. */
+struct process_key {
+	__u64 start_ns;
+	__u32 tgid;
+	__u32 exec_id;
+};
+_Static_assert(sizeof(struct process_key) == 16, "mirrored in src/event/wire.rs");
+
+struct conn_key {
+	struct process_key process;
+	__u64 ptr;
+};
+_Static_assert(sizeof(struct conn_key) == 24, "mirrored in src/event/wire.rs");
+
+struct conn {
+	__u64 id;
+	__u64 offset[2];     /* by direction: bytes moved so far */
+	__u64 seq[2];        /* by direction: records emitted or lost so far */
+	__u64 left[2];       /* by direction: bytes that the running emission still has to send */
+	__u64 active_sp[2];  /* by direction: stack pointer of the outermost running call */
+	__u64 active_buf[2]; /* and its buffer: tells calls inside that call */
+	__u64 active_len[2];
+	__u64 waiting_buf;   /* data of a write that had to wait (PROBE_RESUMES) */
+	__u32 active_tid[2];
+	__s32 fd;
+	__u32 refs; /* extra references taken while we watched */
+	__u32 handshake_seen;
+	__u32 pad;
+};
+_Static_assert(sizeof(struct conn) == 136, "mirrored in src/event/wire.rs");
+
+/* What the `identify` program tells about the caller and one of its open files. */
+struct identity {
+	struct file_id file;
+	__u32 tgid; /* in the init namespace */
+	__s32 fd;   /* in: which descriptor */
+};
+_Static_assert(sizeof(struct identity) == 24, "mirrored in src/event/wire.rs");

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Processes that come and go, and libraries that they load later. */
+#pragma once
+
+static __always_inline void mark_process(__u8 kind)
+{
+	struct process_key process = {};
+	struct event_header header = {};
+
+	current_process(&process);
+	if (!is_followed(&process))
+		return;
+	fill_caller(&header, &process);
+	header.kind = kind;
+	emit_mark(&header);
+}
+
+SEC("raw_tp/sched_process_exec")
+int process_exec(void *ctx)
+{
+	mark_process(KIND_EXEC);
+	return 0;
+}
+
+/* Runs once per thread; the last one to leave ends the process. */
+SEC("raw_tp/sched_process_exit")
+int process_exit(void *ctx)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	if (BPF_CORE_READ(task, signal, live.counter) == 0)
+		mark_process(KIND_EXIT);
+	return 0;
+}
+
+/*
+ * On _dl_debug_state of a dynamic loader: it calls this empty function for debuggers whenever
+ * its list of libraries is consistent again, before the constructors of new ones run.
+ */
+SEC("uprobe")
+int loader_changed(struct pt_regs *ctx)
+{
+	mark_process(KIND_LOADER);
+	return 0;
+}
+
+/* Run by user space itself: what the kernel calls one of its open files, and its own process id. */
+struct identity identity = {};
+
+SEC("raw_tp")
+int identify(void *ctx)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	__u32 fd = identity.fd;
+	struct file **slots, *file = NULL;
+
+	identity.tgid = bpf_get_current_pid_tgid() >> 32;
+	self_tgid = identity.tgid;
+	identity.file.dev = identity.file.ino = 0;
+	if (fd >= BPF_CORE_READ(table, max_fds))
+		return 0;
+	slots = BPF_CORE_READ(table, fd);
+	if (!bpf_probe_read_kernel(&file, sizeof(file), &slots[fd]) && file)
+		identify_file(file, &identity.file);
+	return 0;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Sizes, each with its reason. */
+#pragma once
+
+/*
+ * Payload room of a record comes in steps of four, so that a short message does not take the
+ * ring space of a long one: at worst three quarters of a reservation stay unused.
+ */
+#define TIER_TINY 256
+#define TIER_SMALL 1024
+#define TIER_MEDIUM 4096
+#define TIER_LARGE 16384 /* a TLS record holds at most 2^14 bytes (RFC 8446, section 5.1) */
+
+/* bpf_loop stops at 2^23 rounds (BPF_MAX_LOOPS): 128 GiB in one call. */
+#define CHUNKS_MAX (1 << 23)
+
+/* Without bpf_loop the verifier walks each round: 16 MiB in one call. */
+#define CHUNKS_MAX_UNROLLED 1024
+
+/* Live TLS connections in all observed processes. More are counted, not followed. */
+#define CONNS_MAX 65536
+
+/* Calls that are running at one moment, one per thread as a rule. */
+#define CALLS_MAX 16384
+
+/* Processes whose membership is remembered; evicted ones are asked again. */
+#define PROCESSES_MAX 8192
+
+/* Executables and libraries that a user names in one run. */
+#define FILES_MAX 1024
+
+/* Layers of an NSPR descriptor: Firefox stacks four. */
+#define NSPR_LAYERS_MAX 8
+
+/* Replaced by user space before loading (--buffer); a power of two times the page size. */
+#define RING_BYTES (64 * 1024 * 1024)
+
+/* Records that wait in the ring until the reader is woken; it also looks every few ms. */
+#define WAKEUP_BYTES (64 * 1024)
+
+_Static_assert(TIER_LARGE % TIER_MEDIUM == 0, "a full chunk never needs a second try");

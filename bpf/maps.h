@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Every map: key, value, who writes, who deletes. And the settings fixed at load time. */
+#pragma once
+
+/* All records to user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, RING_BYTES);
+} ring SEC(".maps");
+
+/* Losses per cause, per CPU; user space sums them up. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, __u64);
+	__uint(max_entries, COUNT_MAX);
+} counters SEC(".maps");
+
+/* Connection objects in use. Made at first sight, deleted at free; user space deletes those of
+ * processes that ended. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct conn_key);
+	__type(value, struct conn);
+	__uint(max_entries, CONNS_MAX);
+} conns SEC(".maps");
+
+/*
+ * Calls that are running, by thread and stack pointer: nested calls and coroutines on stacks of
+ * their own never mix. Made at entry, deleted at return; what a killed thread leaves behind is
+ * the first to be evicted.
+ */
+struct call_key {
+	__u64 pid_tgid;
+	__u64 sp;
+};
+
+struct call {
+	struct conn_key conn;
+	__u64 cookie;
+	__u64 buf;
+	__u64 len;
+	__u64 out;
+	__u8 guard; /* enum nspr_kind */
+	__u8 pad[7];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, struct call_key);
+	__type(value, struct call);
+	__uint(max_entries, CALLS_MAX);
+} calls SEC(".maps");
+
+/* Executables whose processes are reported. User space writes. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct file_id);
+	__type(value, __u8);
+	__uint(max_entries, FILES_MAX);
+} targets SEC(".maps");
+
+/* Files that hold NSS's TLS layer: code in them makes a descriptor a TLS one. User space writes. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct file_id);
+	__type(value, __u8);
+	__uint(max_entries, FILES_MAX);
+} nss_files SEC(".maps");
+
+/* Processes already judged: VERDICT_*. Evicted when others need the room. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, struct process_key);
+	__type(value, __u8);
+	__uint(max_entries, PROCESSES_MAX);
+} verdicts SEC(".maps");
+
+/* Code addresses already judged as NSS or not, per process. */
+struct code_key {
+	struct process_key process;
+	__u64 address;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, struct code_key);
+	__type(value, __u8);
+	__uint(max_entries, PROCESSES_MAX);
+} nss_code SEC(".maps");
+
+/* Settings, written before load. */
+const volatile bool only_targets = false; /* report only processes that run a file in `targets` */
+const volatile __u64 max_bytes = ~0ULL;   /* payload kept per call */
+const volatile bool use_bpf_loop = true;  /* false where the kernel has no bpf_loop */
+
+/* The observer, which is never reported. Set by the `identify` program, which alone knows the id in
+ * the init namespace. */
+__u32 self_tgid = 0;

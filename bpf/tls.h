@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Calls into C TLS libraries. All of them pass the connection object first; where the buffer, the
+ * length and the result are stands in the cookie (event.h), so that OpenSSL, BoringSSL, GnuTLS and
+ * NSPR share these two programs.
+ *
+ * The payload is read when the call returns: by then the library itself has touched every byte, so
+ * its pages are there, and only bytes that were taken over (partial writes, retries) are reported.
+ */
+#pragma once
+
+/* gnutls/lib/gnutls_int.h (3.3.5 to 3.8): struct mbuffer_st, which gnutls_packet_t points to. */
+struct gnutls_packet {
+	__u64 next;
+	__u64 prev;
+	__u64 data;
+	__u32 size;
+	__u32 pad;
+	__u64 mark;
+};
+
+/* The barriers keep clang from folding the loads into one with a computed context offset, which the
+ * verifier refuses. */
+#define ARGUMENT_CASE(n, parm)        \
+	case n:                       \
+		value = parm(ctx);    \
+		barrier_var(value);   \
+		return value
+
+static __always_inline __u64 argument(struct pt_regs *ctx, __u8 n)
+{
+	__u64 value;
+
+	switch (n) {
+		ARGUMENT_CASE(0, PT_REGS_PARM1);
+		ARGUMENT_CASE(1, PT_REGS_PARM2);
+		ARGUMENT_CASE(2, PT_REGS_PARM3);
+		ARGUMENT_CASE(3, PT_REGS_PARM4);
+		ARGUMENT_CASE(4, PT_REGS_PARM5);
+	default:
+		return 0;
+	}
+}
+
+/* The stack pointer at entry, as seen at return: x86's `ret` has popped the return address. */
+static __always_inline __u64 entry_sp(struct pt_regs *ctx)
+{
+#if defined(__TARGET_ARCH_x86)
+	return PT_REGS_SP(ctx) - sizeof(__u64);
+#else
+	return PT_REGS_SP(ctx);
+#endif
+}
+
+/*
+ * Is this call made by another one that reports the same bytes? gnutls_record_send jumps to
+ * gnutls_record_send2 (same stack pointer), SSL_write_ex calls SSL_write_ex2 (deeper). The buffer
+ * must lie in the outer one's: then a call that never returned (longjmp) hides nothing but an
+ * attempt to read into the very same memory from deeper on the same stack.
+ */
+static __always_inline bool is_nested(const struct conn *conn, const struct call *call, __u64 sp)
+{
+	__u8 dir = COOKIE_DIRECTION(call->cookie) & 1;
+
+	return conn->active_tid[dir] == (__u32)bpf_get_current_pid_tgid() &&
+	       conn->active_sp[dir] > sp && call->buf >= conn->active_buf[dir] &&
+	       call->buf - conn->active_buf[dir] < conn->active_len[dir];
+}
+
+/* The outer function ended with a jump into this one: same frame, same bytes, another function. */
+static __always_inline bool jumped_from(const struct call *outer, const struct call *call)
+{
+	return outer->conn.ptr == call->conn.ptr && outer->buf == call->buf &&
+	       COOKIE_FUNCTION(outer->cookie) != COOKIE_FUNCTION(call->cookie);
+}
+
+/* A plain NSPR descriptor is no TLS: nothing of it may be emitted. */
+static __always_inline __u8 guard(const struct call *call)
+{
+	if (!(COOKIE_FLAGS(call->cookie) & PROBE_NSPR))
+		return NSPR_TLS;
+	return judge_descriptor(&call->conn.process, call->conn.ptr);
+}
+
+/* Remembers a data call. False: the bytes will be told by another call, or cannot be. */
+static __always_inline bool enter_data(const struct call_key *key, struct call *call)
+{
+	struct call *outer = bpf_map_lookup_elem(&calls, key);
+	__u8 dir = COOKIE_DIRECTION(call->cookie) & 1;
+	struct conn *conn;
+
+	call->guard = guard(call);
+	if (call->guard == NSPR_PLAIN) {
+		count(COUNT_PLAIN_CALLS, 1);
+		return false;
+	}
+	conn = find_or_make_conn(&call->conn);
+	if (!conn)
+		return true; /* told at return, when the number of bytes is known */
+	if ((outer && jumped_from(outer, call)) || is_nested(conn, call, key->sp)) {
+		count(COUNT_NESTED_CALLS, 1);
+		return false;
+	}
+	conn->active_tid[dir] = (__u32)key->pid_tgid;
+	conn->active_sp[dir] = key->sp;
+	conn->active_buf[dir] = call->buf;
+	conn->active_len[dir] = call->len;
+	return true;
+}
+
+static __always_inline void enter_call(const struct call_key *key, struct call *call)
+{
+	__u8 op = COOKIE_OP(call->cookie);
+
+	if (op == OP_DATA || op == OP_SENDFILE)
+		if (!enter_data(key, call))
+			return;
+	if (bpf_map_update_elem(&calls, key, call, BPF_ANY))
+		count(COUNT_CALL_FULL, 1);
+}
+
+static __always_inline void mark_shutdown(const struct conn_key *key, __u16 function)
+{
+	struct conn *conn = find_conn(key);
+	struct event_header header = {};
+
+	if (!conn)
+		return;
+	fill_caller(&header, &key->process);
+	fill_conn(&header, key, conn);
+	header.kind = KIND_SHUTDOWN;
+	header.function = function;
+	emit_mark(&header);
+}
+
+static __always_inline void take_reference(const struct conn_key *key)
+{
+	struct conn *conn = find_or_make_conn(key);
+
+	if (conn)
+		conn->refs++;
+}
+
+static __always_inline void release(const struct conn_key *key, __u16 function)
+{
+	struct conn *conn = find_conn(key);
+
+	if (conn && conn->refs)
+		conn->refs--;
+	else
+		close_conn(key, function, 0);
+}
+
+static __always_inline void set_fd(const struct conn_key *key, __s32 fd)
+{
+	struct conn *conn = find_or_make_conn(key);
+
+	if (conn)
+		conn->fd = fd;
+}
+
+/* How many bytes a finished call moved; 0 for failure, retries and end of stream. */
+static __always_inline __u64 bytes_moved(const struct call *call, __u64 ret)
+{
+	__u64 n = 0;
+
+	switch (COOKIE_RESULT(call->cookie)) {
+	case RESULT_I32:
+		return (__s32)ret > 0 ? (__u32)ret : 0;
+	case RESULT_I64:
+	case RESULT_PACKET:
+		return (__s64)ret > 0 ? ret : 0;
+	case RESULT_OUT:
+		if ((__s32)ret > 0)
+			bpf_probe_read_user(&n, sizeof(n), (void *)call->out);
+		return n;
+	default:
+		return 0;
+	}
+}
+
+/* Where the bytes of a finished call are; 0 if that cannot be told. */
+static __always_inline __u64 bytes_at(const struct call *call, struct conn *conn, __u64 n)
+{
+	struct gnutls_packet packet = {};
+	__u64 address = 0;
+
+	if (COOKIE_RESULT(call->cookie) != RESULT_PACKET)
+		return call->buf ? call->buf : conn->waiting_buf;
+	if (bpf_probe_read_user(&address, sizeof(address), (void *)call->out) ||
+	    bpf_probe_read_user(&packet, sizeof(packet), (void *)address) ||
+	    packet.size - packet.mark != n)
+		return 0;
+	return packet.data + packet.mark;
+}
+
+static __always_inline void fill_data(struct event_header *header, const struct call *call,
+				      const struct conn *conn, __u64 n)
+{
+	__u8 dir = COOKIE_DIRECTION(call->cookie) & 1;
+
+	fill_caller(header, &call->conn.process);
+	fill_conn(header, &call->conn, conn);
+	header->kind = KIND_DATA;
+	header->direction = dir;
+	header->function = COOKIE_FUNCTION(call->cookie);
+	header->flags = COOKIE_FLAGS(call->cookie) & PROBE_EARLY ? FLAG_EARLY : 0;
+	header->offset = conn->offset[dir];
+	header->seq = conn->seq[dir];
+	header->call_len = n;
+}
+
+static __always_inline void leave_sendfile(const struct call *call, __u64 ret)
+{
+	__u8 dir = COOKIE_DIRECTION(call->cookie) & 1;
+	struct conn *conn = find_conn(&call->conn);
+	struct event_header header = {};
+
+	if ((__s64)ret <= 0)
+		return;
+	count(COUNT_SENDFILE_BYTES, ret);
+	if (!conn)
+		return;
+	conn->active_tid[dir] = 0;
+	fill_data(&header, call, conn, ret);
+	header.flags |= FLAG_SENDFILE;
+	header.missing = ret;
+	emit_mark(&header);
+	conn->offset[dir] += ret;
+	conn->seq[dir]++;
+}
+
+/* What could not be judged at entry is asked again; if there is still no answer, it is counted. */
+static __always_inline bool passes_guard(const struct call *call, __u64 n)
+{
+	__u8 kind = call->guard == NSPR_UNKNOWN ? guard(call) : call->guard;
+
+	if (kind == NSPR_UNKNOWN)
+		count(COUNT_GUARD_UNKNOWN_BYTES, n);
+	return kind == NSPR_TLS;
+}
+
+static __always_inline void leave_data(const struct call *call, __u64 ret)
+{
+	__u8 dir = COOKIE_DIRECTION(call->cookie) & 1;
+	struct conn *conn = find_conn(&call->conn);
+	__u64 n = bytes_moved(call, ret);
+	struct outgoing out = {};
+
+	if (conn)
+		conn->active_tid[dir] = 0;
+	if (!n) {
+		if (conn && call->buf && COOKIE_FLAGS(call->cookie) & PROBE_RESUMES)
+			conn->waiting_buf = call->buf;
+		return;
+	}
+	if (COOKIE_LEN(call->cookie) != NO_ARG && call->buf && n > call->len) {
+		count(COUNT_BAD_RESULT, 1);
+		return;
+	}
+	if (!passes_guard(call, n))
+		return;
+	if (!conn) {
+		count(COUNT_CONN_FULL_RECORDS, 1);
+		count(COUNT_CONN_FULL_BYTES, n);
+		return;
+	}
+	fill_data(&out.header, call, conn, n);
+	out.buf = bytes_at(call, conn, n);
+	out.left = &conn->left[dir];
+	conn->left[dir] = n;
+	emit_call(&out);
+	conn->offset[dir] += n;
+	conn->seq[dir] = out.header.seq;
+	conn->waiting_buf = 0;
+}
+
+static __always_inline void leave_handshake(const struct call *call, __u64 ret)
+{
+	__s32 wanted = COOKIE_RESULT(call->cookie) == RESULT_ONE;
+	struct event_header header = {};
+	struct conn *conn;
+
+	if ((__s32)ret != wanted)
+		return;
+	conn = find_or_make_conn(&call->conn);
+	if (!conn || conn->handshake_seen)
+		return;
+	conn->handshake_seen = 1;
+	fill_caller(&header, &call->conn.process);
+	fill_conn(&header, &call->conn, conn);
+	header.kind = KIND_HANDSHAKE;
+	header.function = COOKIE_FUNCTION(call->cookie);
+	emit_mark(&header);
+}
+
+/* An address that is handed out as a new object cannot be the old one any more. */
+static __always_inline void leave_new(struct call *call, __u64 ret)
+{
+	__u64 ptr = ret;
+
+	if (COOKIE_RESULT(call->cookie) == RESULT_OUT_POINTER) {
+		if ((__s32)ret < 0 ||
+		    bpf_probe_read_user(&ptr, sizeof(ptr), (void *)call->out))
+			return;
+	}
+	if (!ptr)
+		return;
+	call->conn.ptr = ptr;
+	close_conn(&call->conn, COOKIE_FUNCTION(call->cookie), FLAG_REUSED);
+}
+
+SEC("uprobe")
+int tls_enter(struct pt_regs *ctx)
+{
+	__u64 cookie = bpf_get_attach_cookie(ctx);
+	struct call call = { .cookie = cookie };
+	struct call_key key = { .pid_tgid = bpf_get_current_pid_tgid(), .sp = PT_REGS_SP(ctx) };
+
+	current_process(&call.conn.process);
+	if (!is_followed(&call.conn.process))
+		return 0;
+	call.conn.ptr = PT_REGS_PARM1(ctx);
+	call.buf = argument(ctx, COOKIE_BUF(cookie));
+	call.len = argument(ctx, COOKIE_LEN(cookie));
+	call.out = argument(ctx, COOKIE_OUT(cookie));
+	if (COOKIE_RESULT(cookie) == RESULT_I32)
+		call.len = (__u32)call.len; /* the upper half of an int argument is undefined */
+	switch (COOKIE_OP(cookie)) {
+	case OP_FREE:
+		release(&call.conn, COOKIE_FUNCTION(cookie));
+		break;
+	case OP_CLEAR:
+		close_conn(&call.conn, COOKIE_FUNCTION(cookie), FLAG_REUSED);
+		break;
+	case OP_SHUTDOWN:
+		mark_shutdown(&call.conn, COOKIE_FUNCTION(cookie));
+		break;
+	case OP_UP_REF:
+		take_reference(&call.conn);
+		break;
+	case OP_SET_FD:
+		set_fd(&call.conn, call.buf);
+		break;
+	default:
+		enter_call(&key, &call);
+	}
+	return 0;
+}
+
+SEC("uretprobe")
+int tls_leave(struct pt_regs *ctx)
+{
+	struct call_key key = { .pid_tgid = bpf_get_current_pid_tgid(), .sp = entry_sp(ctx) };
+	struct call *running = bpf_map_lookup_elem(&calls, &key);
+	__u64 ret = PT_REGS_RC(ctx);
+	struct call call;
+
+	if (!running)
+		return 0;
+	call = *running;
+	bpf_map_delete_elem(&calls, &key);
+	switch (COOKIE_OP(call.cookie)) {
+	case OP_DATA:
+		leave_data(&call, ret);
+		break;
+	case OP_SENDFILE:
+		leave_sendfile(&call, ret);
+		break;
+	case OP_HANDSHAKE:
+		leave_handshake(&call, ret);
+		break;
+	case OP_NEW:
+		leave_new(&call, ret);
+		break;
+	}
+	return 0;
+}

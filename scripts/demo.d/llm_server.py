@@ -1,0 +1,277 @@
+#!/usr/bin/env python3
+"""A local HTTPS server that answers like an LLM API, for the demo and the live tests.
+
+    llm_server.py [--port 0] [--cert FILE --key FILE] [--write-cert FILE] [--log FILE] [--delay MS]
+
+Listens on 127.0.0.1 only and prints "listening PORT" once it does. It knows POST /v1/messages in the
+shape of the Anthropic API (https://docs.anthropic.com/en/api/messages-streaming), streamed as
+server-sent events if the request says "stream": true. The answer is always the same one. It speaks
+HTTP/1.1 with keep-alive and takes bodies with a Content-Length only. No model, no network.
+
+Without --cert it makes a certificate for 127.0.0.1 and localhost with openssl; --write-cert tells
+where to leave a copy for the client to trust.
+
+--log FILE gets one JSON object per exchange: "request" and "response" are all bytes of it inside
+TLS, heads and chunk framing included; "request_body" and "response_body" are the bodies alone. In
+these strings each character is one byte (latin-1). The line is on disk before the last bytes of the
+response are sent, so a client that has seen the end will find it.
+"""
+
+import argparse
+import contextlib
+import http.server
+import json
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+MAX_BODY = 64 << 20
+MODEL = "demo-model-1"
+TEXT = (
+    "I'll find the reason before I change anything. `parse_port` splits at the first colon, so "
+    "an IPv6 address such as `[::1]:8443` is cut in the middle – that is why "
+    "`accepts_ipv6_authority` fails. The fix is to look for the closing bracket first. Let me run "
+    "that one test to see the exact message."
+)
+TOOL_INPUT = {"command": "cargo test accepts_ipv6_authority -- --nocapture", "timeout_ms": 60000}
+
+
+def main():
+    args = parse_args()
+    # As an exception: the temporary certificate is then removed on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with contextlib.ExitStack() as stack:
+        cert, key = args.cert, args.key
+        if cert is None:
+            cert, key = make_cert(Path(stack.enter_context(tempfile.TemporaryDirectory())))
+        if args.write_cert:
+            shutil.copyfile(cert, args.write_cert)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(cert, key)
+        log = stack.enter_context(open(args.log, "a")) if args.log else None
+        server = stack.enter_context(Server(args.port, context, log, args.delay / 1000))
+        print(f"listening {server.server_port}", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            server.serve_forever()
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--cert")
+    parser.add_argument("--key")
+    parser.add_argument("--write-cert", metavar="FILE")
+    parser.add_argument("--log", metavar="FILE")
+    parser.add_argument("--delay", type=int, default=40, metavar="MS", help="between two events")
+    args = parser.parse_args()
+    if (args.cert is None) != (args.key is None):
+        parser.error("--cert and --key go together")
+    return args
+
+
+def make_cert(folder):
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt"]
+        + ["ec_paramgen_curve:prime256v1", "-days", "2", "-subj", "/CN=localhost"]
+        + ["-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
+        + ["-keyout", key, "-out", cert],
+        check=True,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    return cert, key
+
+
+class Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, port, context, log, delay_s):
+        super().__init__(("127.0.0.1", port), Exchange)
+        self.context = context
+        self.log = log
+        self.log_lock = threading.Lock()
+        self.delay_s = delay_s
+
+    def finish_request(self, request, client_address):
+        # Here and not in accept: a slow handshake must hold up its own thread only.
+        request.settimeout(30)
+        request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with self.context.wrap_socket(request, server_side=True) as tls:
+            self.RequestHandlerClass(tls, client_address, self)
+
+    def handle_error(self, request, client_address):
+        print(f"llm_server: {sys.exc_info()[1]!r}", file=sys.stderr)
+
+
+class Tee:
+    """A file that remembers what went through it since the last `take`."""
+
+    def __init__(self, inner):
+        self.inner = inner
+        self.seen = bytearray()
+
+    def readline(self, *limit):
+        return self._note(self.inner.readline(*limit))
+
+    def read(self, *size):
+        return self._note(self.inner.read(*size))
+
+    def write(self, data):
+        self._note(data)
+        return self.inner.write(data)
+
+    def take(self):
+        seen, self.seen = bytes(self.seen), bytearray()
+        return seen
+
+    def _note(self, data):
+        self.seen += data
+        return data
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+
+class Exchange(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server_version = "demo-llm"
+    sys_version = ""
+
+    def setup(self):
+        super().setup()
+        self.rfile = Tee(self.rfile)
+        self.wfile = Tee(self.wfile)
+
+    def do_GET(self):
+        self.answer_error(b"", 404, "not_found_error", "only POST /v1/messages is here")
+
+    def do_POST(self):
+        length = self.headers.get("Content-Length", "")
+        if not length.isdecimal() or int(length) > MAX_BODY:
+            self.close_connection = True
+            return self.answer_error(b"", 411, "invalid_request_error", "needs a Content-Length")
+        body = self.rfile.read(int(length))
+        if self.path != "/v1/messages":
+            return self.answer_error(body, 404, "not_found_error", f"no {self.path} here")
+        try:
+            wish = json.loads(body)
+            is_streamed, model = wish.get("stream", False), wish.get("model", MODEL)
+        except (ValueError, AttributeError):
+            return self.answer_error(body, 400, "invalid_request_error", "body is not an object")
+        if is_streamed:
+            self.answer_stream(body, model)
+        else:
+            self.answer_json(body, 200, whole_message(model))
+
+    def answer_error(self, body, status, kind, message):
+        error = {"type": "error", "error": {"type": kind, "message": message}}
+        self.answer_json(body, status, error)
+
+    def answer_json(self, body, status, value):
+        answer = json.dumps(value, ensure_ascii=False).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.write_last(body, answer, answer)
+
+    def answer_stream(self, body, model):
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream; charset=utf-8")
+        self.send_header("Cache-Control", "no-cache")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        answer = b""
+        for event in stream_events(model):
+            data = json.dumps(event, ensure_ascii=False)
+            frame = f"event: {event['type']}\ndata: {data}\n\n".encode()
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(frame), frame))
+            answer += frame
+            time.sleep(self.server.delay_s)
+        self.write_last(body, b"0\r\n\r\n", answer)
+
+    def write_last(self, body, last, answer):
+        """Logs the exchange, then sends its last bytes."""
+        record = {
+            "request": self.rfile.take(),
+            "request_body": body,
+            "response": self.wfile.take() + last,
+            "response_body": answer,
+        }
+        if self.server.log:
+            line = json.dumps({k: v.decode("latin-1") for k, v in record.items()})
+            with self.server.log_lock:
+                self.server.log.write(line + "\n")
+                self.server.log.flush()
+        self.wfile.write(last)
+        self.wfile.take()
+
+    def log_message(self, *_):
+        pass
+
+
+def whole_message(model):
+    content = [{"type": "text", "text": TEXT}, tool_use(TOOL_INPUT)]
+    usage = {"input_tokens": 412, "output_tokens": 118}
+    return message(model, content, "tool_use", usage)
+
+
+def stream_events(model):
+    start = message(model, [], None, {"input_tokens": 412, "output_tokens": 1})
+    yield {"type": "message_start", "message": start}
+    yield block_start(0, {"type": "text", "text": ""})
+    yield {"type": "ping"}
+    for piece in pieces(TEXT, 24):
+        yield block_delta(0, {"type": "text_delta", "text": piece})
+    yield {"type": "content_block_stop", "index": 0}
+    yield block_start(1, tool_use({}))
+    for piece in pieces(json.dumps(TOOL_INPUT), 30):
+        yield block_delta(1, {"type": "input_json_delta", "partial_json": piece})
+    yield {"type": "content_block_stop", "index": 1}
+    end = {"stop_reason": "tool_use", "stop_sequence": None}
+    yield {"type": "message_delta", "delta": end, "usage": {"output_tokens": 118}}
+    yield {"type": "message_stop"}
+
+
+def message(model, content, stop_reason, usage):
+    return {
+        "id": "msg_demo_0001",
+        "type": "message",
+        "role": "assistant",
+        "model": model,
+        "content": content,
+        "stop_reason": stop_reason,
+        "stop_sequence": None,
+        "usage": usage,
+    }
+
+
+def tool_use(value):
+    return {"type": "tool_use", "id": "toolu_demo_0001", "name": "bash", "input": value}
+
+
+def block_start(index, block):
+    return {"type": "content_block_start", "index": index, "content_block": block}
+
+
+def block_delta(index, delta):
+    return {"type": "content_block_delta", "index": index, "delta": delta}
+
+
+def pieces(text, size):
+    return (text[i : i + size] for i in range(0, len(text), size))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,19 @@
+//! OpenSSL 1.0 to 4.0 and LibreSSL by their function names. A copy whose names are stripped is
+//! recognised by its source paths and refused.
+
+use super::by_name::{self, Found};
+use super::{Case, Finder, stripped};
+use crate::error::Result;
+
+pub(super) struct OpenSsl;
+
+impl Finder for OpenSsl {
+    fn library(&self) -> &'static str {
+        "openssl"
+    }
+
+    fn find(&self, case: &Case<'_>) -> Result<Option<Found>> {
+        let found = by_name::find(case, self.library())?;
+        Ok(found.or_else(|| stripped::refusal(case, self.library(), b"/ssl_lib.c\0")))
+    }
+}

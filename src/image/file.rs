@@ -1,0 +1,124 @@
+//! Opening a file for analysis: mapped read-only, with the identity that caches and probes go by.
+
+use std::fs::File;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+
+use super::Image;
+use crate::error::{Context, Error, Result};
+
+/// What tells one state of one file from all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FileIdentity {
+    /// Device as `stat` reports it.
+    pub dev: u64,
+    /// Inode number.
+    pub ino: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Last change of the contents, nanoseconds since 1970.
+    pub mtime_ns: i128,
+}
+
+impl FileIdentity {
+    /// Of an open file.
+    ///
+    /// # Errors
+    /// `fstat` failed.
+    pub fn of(file: &File) -> std::io::Result<Self> {
+        let metadata = file.metadata()?;
+        Ok(Self {
+            dev: metadata.dev(),
+            ino: metadata.ino(),
+            size: metadata.size(),
+            mtime_ns: i128::from(metadata.mtime()) * 1_000_000_000
+                + i128::from(metadata.mtime_nsec()),
+        })
+    }
+}
+
+/// An open, mapped file. The file stays open, so its inode cannot be used again meanwhile.
+pub struct ImageFile {
+    path: PathBuf,
+    file: File,
+    map: Option<Mmap>,
+    identity: FileIdentity,
+}
+
+impl ImageFile {
+    /// Opens and maps a regular file.
+    ///
+    /// # Errors
+    /// It cannot be opened or mapped, or is a directory, device, FIFO or socket.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = File::options()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY) // a FIFO must not make us wait
+            .open(path)
+            .context(|| format!("failed to open {}", path.display()))?;
+        Self::from_file(path, file)
+    }
+
+    /// Maps a file that is open already; `path` is its name for people.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn from_file(path: &Path, file: File) -> Result<Self> {
+        let metadata = file
+            .metadata()
+            .context(|| format!("failed to look at {}", path.display()))?;
+        if !metadata.is_file() {
+            return Err(Error::invalid(format!(
+                "{} is not a regular file",
+                path.display()
+            )));
+        }
+        let identity = FileIdentity::of(&file)
+            .context(|| format!("failed to look at {}", path.display()))?;
+        // SAFETY: the map is read-only and private. If somebody cuts the file short while we read,
+        // the kernel raises SIGBUS; there is no defence but copying, which 400 MB binaries forbid.
+        // Changed bytes are harmless: everything is parsed as hostile.
+        let map = (metadata.len() > 0)
+            .then(|| unsafe { Mmap::map(&file) })
+            .transpose()
+            .context(|| format!("failed to map {}", path.display()))?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            map,
+            identity,
+        })
+    }
+
+    /// The name it was opened by.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The open file.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// What it was when it was opened.
+    pub fn identity(&self) -> FileIdentity {
+        self.identity
+    }
+
+    /// All bytes.
+    pub fn bytes(&self) -> &[u8] {
+        self.map.as_deref().unwrap_or_default()
+    }
+
+    /// Its ELF headers.
+    ///
+    /// # Errors
+    /// Not ELF, damaged or truncated; the message names the file.
+    pub fn image(&self) -> Result<Image<'_>> {
+        Image::parse(self.bytes())
+            .and_then(|image| image.check_complete().map(|()| image))
+            .context(|| self.path.display().to_string())
+    }
+}
