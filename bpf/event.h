@@ -74,7 +74,7 @@ enum agentsight_op {
 	OP_CLEAR = 6,     /* the object starts over as another connection */
 	OP_UP_REF = 7,
 	OP_SET_FD = 8,    /* the buffer argument is the descriptor */
-	OP_SENDFILE = 9,  /* bytes move without passing through memory; needs entry and return */
+	OP_SENDFILE = 9,  /* bytes move that no argument points to in one piece; entry and return */
 };
 
 enum agentsight_result {
@@ -86,6 +86,7 @@ enum agentsight_result {
 	RESULT_POINTER = 6, /* the new object */
 	RESULT_OUT_POINTER = 7, /* 0 or more is success, the new object in *out */
 	RESULT_PACKET = 8,  /* ssize_t; the bytes are in the gnutls_packet_t at *out */
+	RESULT_ALL = 9,     /* 0 or more is success: all bytes of the buffer */
 };
 
 enum agentsight_probe_flag {

@@ -32,6 +32,9 @@
 /* Layers of an NSPR descriptor: Firefox stacks four. */
 #define NSPR_LAYERS_MAX 8
 
+/* No process has more open files (fs.nr_open is 2^20 by default). */
+#define FDS_MAX (1 << 20)
+
 /* Replaced by user space before loading (--buffer); a power of two times the page size. */
 #define RING_BYTES (64 * 1024 * 1024)
 

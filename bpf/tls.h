@@ -108,13 +108,27 @@ static __always_inline bool enter_data(const struct call_key *key, struct call *
 	return true;
 }
 
+/* Notes how far the stream is: what the library sends by calls that we see is not missing later. */
+static __always_inline bool enter_sendfile(struct call *call)
+{
+	struct conn *conn;
+
+	call->guard = guard(call);
+	if (call->guard != NSPR_TLS)
+		return false;
+	conn = find_or_make_conn(&call->conn);
+	call->buf = conn ? conn->offset[DIR_WRITE] : 0;
+	return conn;
+}
+
 static __always_inline void enter_call(const struct call_key *key, struct call *call)
 {
 	__u8 op = COOKIE_OP(call->cookie);
 
-	if (op == OP_DATA || op == OP_SENDFILE)
-		if (!enter_data(key, call))
-			return;
+	if (op == OP_DATA && !enter_data(key, call))
+		return;
+	if (op == OP_SENDFILE && !enter_sendfile(call))
+		return;
 	if (bpf_map_update_elem(&calls, key, call, BPF_ANY))
 		count(COUNT_CALL_FULL, 1);
 }
@@ -174,6 +188,8 @@ static __always_inline __u64 bytes_moved(const struct call *call, __u64 ret)
 		if ((__s32)ret > 0)
 			bpf_probe_read_user(&n, sizeof(n), (void *)call->out);
 		return n;
+	case RESULT_ALL:
+		return (__s64)ret >= 0 ? call->len : 0;
 	default:
 		return 0;
 	}
@@ -212,22 +228,23 @@ static __always_inline void fill_data(struct event_header *header, const struct 
 
 static __always_inline void leave_sendfile(const struct call *call, __u64 ret)
 {
-	__u8 dir = COOKIE_DIRECTION(call->cookie) & 1;
 	struct conn *conn = find_conn(&call->conn);
 	struct event_header header = {};
+	__u64 seen, moved;
 
-	if ((__s64)ret <= 0)
-		return;
-	count(COUNT_SENDFILE_BYTES, ret);
 	if (!conn)
 		return;
-	conn->active_tid[dir] = 0;
-	fill_data(&header, call, conn, ret);
+	moved = bytes_moved(call, ret);
+	seen = conn->offset[DIR_WRITE] - call->buf;
+	if (moved <= seen)
+		return;
+	count(COUNT_SENDFILE_BYTES, moved - seen);
+	fill_data(&header, call, conn, moved);
 	header.flags |= FLAG_SENDFILE;
-	header.missing = ret;
+	header.missing = moved - seen;
 	emit_mark(&header);
-	conn->offset[dir] += ret;
-	conn->seq[dir]++;
+	conn->offset[DIR_WRITE] += moved - seen;
+	conn->seq[DIR_WRITE]++;
 }
 
 /* What could not be judged at entry is asked again; if there is still no answer, it is counted. */
@@ -340,7 +357,8 @@ int tls_enter(struct pt_regs *ctx)
 		take_reference(&call.conn);
 		break;
 	case OP_SET_FD:
-		set_fd(&call.conn, call.buf);
+		if (call.buf < FDS_MAX) /* GnuTLS takes any pointer here, mostly a descriptor */
+			set_fd(&call.conn, call.buf);
 		break;
 	default:
 		enter_call(&key, &call);

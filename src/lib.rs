@@ -1,6 +1,10 @@
 //! x
+#[cfg(feature = "bpf")]
+pub mod attach;
 pub mod bytes;
 pub mod discover;
 pub mod error;
+pub mod event;
 pub mod image;
+pub mod plan;
 pub mod symdb;

@@ -1,0 +1,100 @@
+//! What this kernel can do, found out by trying, never by its version.
+
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::ptr;
+
+use libbpf_rs::libbpf_sys::{self as sys, bpf_func_id, bpf_map_type, bpf_prog_type};
+use serde::Serialize;
+
+/// Abilities of the running kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Features {
+    /// `BPF_MAP_TYPE_RINGBUF` (5.8).
+    pub ring_buffer: bool,
+    /// `bpf_get_attach_cookie` (5.15).
+    pub attach_cookie: bool,
+    /// `bpf_loop` (5.17).
+    pub bpf_loop: bool,
+    /// `bpf_find_vma` (5.17).
+    pub find_vma: bool,
+    /// `BPF_TRACE_UPROBE_MULTI` links (6.6).
+    pub uprobe_multi: bool,
+    /// `BPF_TRACE_UPROBE_SESSION` links (6.13).
+    pub uprobe_session: bool,
+}
+
+impl Features {
+    /// Asks the kernel. Without privileges the answers are all no.
+    pub fn probe() -> Self {
+        Self {
+            ring_buffer: has_map(sys::BPF_MAP_TYPE_RINGBUF),
+            attach_cookie: has_helper(sys::BPF_FUNC_get_attach_cookie),
+            bpf_loop: has_helper(sys::BPF_FUNC_loop),
+            find_vma: has_helper(sys::BPF_FUNC_find_vma),
+            uprobe_multi: takes_multi_links(sys::BPF_TRACE_UPROBE_MULTI),
+            uprobe_session: takes_multi_links(sys::BPF_TRACE_UPROBE_SESSION),
+        }
+    }
+}
+
+fn has_map(kind: bpf_map_type) -> bool {
+    // SAFETY: takes no pointers but optional options.
+    unsafe { sys::libbpf_probe_bpf_map_type(kind, ptr::null()) == 1 }
+}
+
+fn has_helper(helper: bpf_func_id) -> bool {
+    let kind: bpf_prog_type = sys::BPF_PROG_TYPE_KPROBE;
+    // SAFETY: takes no pointers but optional options.
+    unsafe { sys::libbpf_probe_bpf_helper(kind, helper, ptr::null()) == 1 }
+}
+
+/// Loads a program that does nothing for this attach type and links it to the root directory. A
+/// kernel that knows such links says that this is no file with code (EBADF); one that does not says
+/// EINVAL. libbpf (src/features.c, probe_uprobe_multi_link) asks the same question.
+fn takes_multi_links(attach_type: u32) -> bool {
+    let Some(program) = load_empty(attach_type) else {
+        return false;
+    };
+    let offset: std::ffi::c_ulong = 0;
+    let mut opts = sys::bpf_link_create_opts {
+        sz: size_of::<sys::bpf_link_create_opts>() as _,
+        ..Default::default()
+    };
+    opts.__bindgen_anon_1.uprobe_multi.path = c"/".as_ptr();
+    opts.__bindgen_anon_1.uprobe_multi.offsets = &offset;
+    opts.__bindgen_anon_1.uprobe_multi.cnt = 1;
+    // SAFETY: the options and what they point to outlive the call.
+    let link = unsafe { sys::bpf_link_create(program.as_raw_fd(), -1, attach_type, &opts) };
+    if link >= 0 {
+        // SAFETY: a fresh descriptor that nobody else owns; dropping closes it.
+        drop(unsafe { OwnedFd::from_raw_fd(link) });
+        return true;
+    }
+    -link == libc::EBADF
+}
+
+fn load_empty(attach_type: u32) -> Option<OwnedFd> {
+    // r0 = 0; exit (include/uapi/linux/bpf.h: BPF_ALU64 | BPF_MOV | BPF_K, BPF_JMP | BPF_EXIT)
+    let code = [0xb7, 0x95].map(|code| sys::bpf_insn {
+        code,
+        ..Default::default()
+    });
+    let opts = sys::bpf_prog_load_opts {
+        sz: size_of::<sys::bpf_prog_load_opts>() as _,
+        expected_attach_type: attach_type,
+        ..Default::default()
+    };
+    // SAFETY: all pointers outlive the call; the length is that of `code`.
+    let fd = unsafe {
+        sys::bpf_prog_load(
+            sys::BPF_PROG_TYPE_KPROBE,
+            ptr::null(),
+            c"Dual BSD/GPL".as_ptr(),
+            code.as_ptr(),
+            code.len() as _,
+            (&raw const opts).cast_mut(),
+        )
+    };
+    // SAFETY: a fresh descriptor that nobody else owns.
+    (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
+}

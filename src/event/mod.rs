@@ -1,0 +1,167 @@
+//! Records of the kernel side, decoded: the only input of everything downstream. No kernel is needed
+//! from here on; tests and recordings enter here.
+
+pub mod wire;
+
+use std::fmt;
+
+/// A process for good: a pid alone is used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProcessId {
+    /// Thread group id in the init namespace.
+    pub pid: u32,
+    /// Start of the process on the boot clock, nanoseconds.
+    pub start_ns: u64,
+}
+
+/// A connection object and its generation; unique on this machine since boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnId(pub u64);
+
+/// Which way plaintext goes, as the observed program sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Direction {
+    /// Sent by the program.
+    Write,
+    /// Received by the program.
+    Read,
+}
+
+impl Direction {
+    /// Both, in the order of the kernel's numbers.
+    pub const ALL: [Self; 2] = [Self::Write, Self::Read];
+
+    /// As in the JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Write => "write",
+            Self::Read => "read",
+        }
+    }
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A command name: up to 15 bytes that a process chose for itself.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct Comm(pub [u8; 16]);
+
+impl fmt::Display for Comm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.0.split(|byte| *byte == 0).next().unwrap_or_default();
+        f.write_str(&String::from_utf8_lossy(name))
+    }
+}
+
+impl fmt::Debug for Comm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Comm({self})")
+    }
+}
+
+/// Who and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Nanoseconds on the boot clock.
+    pub ts_ns: u64,
+    /// The process.
+    pub process: ProcessId,
+    /// The thread.
+    pub tid: u32,
+    /// The thread's command name.
+    pub comm: Comm,
+}
+
+/// On which connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conn {
+    /// Which one.
+    pub id: ConnId,
+    /// Address of the library's object.
+    pub ptr: u64,
+    /// The descriptor that the program told the library.
+    pub fd: Option<i32>,
+    /// Index of the function that was called.
+    pub function: u16,
+}
+
+/// Plaintext of one call, or a part of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Data {
+    /// Which way.
+    pub direction: Direction,
+    /// Counts this direction's records, lost ones included.
+    pub seq: u64,
+    /// Place of the first byte in this direction's stream.
+    pub offset: u64,
+    /// Bytes the whole call moved.
+    pub call_len: u64,
+    /// More chunks of this call follow.
+    pub more: bool,
+    /// TLS 1.3 early data.
+    pub early: bool,
+    /// Bytes that belong behind the payload and are not there, and why.
+    pub missing: Option<(u64, Missing)>,
+    /// The bytes.
+    pub payload: Vec<u8>,
+}
+
+/// Why bytes of a record are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Missing {
+    /// The limit that the user set.
+    MaxBytes,
+    /// They went by sendfile or scattered, and were never in one piece of memory.
+    Sendfile,
+    /// The memory could not be read.
+    Unreadable,
+}
+
+/// One record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The connection object is gone.
+    Close {
+        /// Who and when.
+        caller: Caller,
+        /// Which connection.
+        conn: Conn,
+        /// Final length of each direction's stream, by [`Direction`].
+        totals: [u64; 2],
+        /// Its address was handed out again before we saw its end.
+        reused: bool,
+    },
+    /// Plaintext.
+    Data {
+        /// Who and when.
+        caller: Caller,
+        /// Which connection.
+        conn: Conn,
+        /// What.
+        data: Data,
+    },
+    /// A process that we follow started a program.
+    Exec(Caller),
+    /// A process that we follow ended.
+    Exit(Caller),
+    /// A handshake succeeded.
+    Handshake {
+        /// Who and when.
+        caller: Caller,
+        /// Which connection.
+        conn: Conn,
+    },
+    /// A process loaded or unloaded libraries.
+    Loader(Caller),
+    /// The program says goodbye on this connection.
+    Shutdown {
+        /// Who and when.
+        caller: Caller,
+        /// Which connection.
+        conn: Conn,
+    },
+}

@@ -1,0 +1,118 @@
+//! The attach cookie: what a probe does, in 64 bits. Mirrors `bpf/event.h`; `tests/layout.rs` compares
+//! the two.
+
+use serde::{Serialize, Serializer};
+
+use crate::discover::finding::Call;
+use crate::symdb::{ResultShape, Role};
+
+/// Functions that one run can tell apart: the cookie has 16 bits for them.
+pub const FUNCTIONS_MAX: usize = 1 << 16;
+
+/// `NO_ARG`.
+const NO_ARG: u8 = 15;
+/// `PROBE_NSPR`.
+const PROBE_NSPR: u8 = 1;
+/// `PROBE_EARLY`.
+const PROBE_EARLY: u8 = 2;
+/// `PROBE_RESUMES`.
+const PROBE_RESUMES: u8 = 4;
+
+/// `enum agentsight_op`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Op {
+    Data = 1,
+    Handshake = 2,
+    New = 3,
+    Free = 4,
+    Shutdown = 5,
+    Clear = 6,
+    UpRef = 7,
+    SetFd = 8,
+    Sendfile = 9,
+}
+
+/// A packed probe description.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cookie(u64);
+
+impl Cookie {
+    /// For a function of `library`; the function's index is 0.
+    ///
+    /// # Errors
+    /// This role gets no probe; the reason.
+    pub(super) fn new(library: &str, role: Role, call: Call) -> Result<Self, &'static str> {
+        let (op, direction) = match role {
+            Role::Close => (Op::Shutdown, 0),
+            Role::Free => (Op::Free, 0),
+            Role::Handshake => (Op::Handshake, 0),
+            Role::New => (Op::New, 0),
+            Role::Peek => {
+                return Err("peeking does not consume: the same bytes are captured when read");
+            }
+            Role::Read => (Op::Data, 1),
+            Role::Reset => (Op::Clear, 0),
+            Role::Retain => (Op::UpRef, 0),
+            Role::Sendfile => (Op::Sendfile, 0),
+            Role::Socket => (Op::SetFd, 0),
+            Role::Write => (Op::Data, 0),
+        };
+        let argument = |n: Option<u8>| u64::from(n.unwrap_or(NO_ARG) & 15);
+        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+        let flags = flag(library == "nspr", PROBE_NSPR)
+            | flag(call.early, PROBE_EARLY)
+            | flag(call.resumes, PROBE_RESUMES);
+        Ok(Self(
+            (op as u64) << 16
+                | u64::from(call.result.map_or(0, result_number)) << 24
+                | argument(call.buf) << 32
+                | argument(call.len) << 36
+                | argument(call.out) << 40
+                | direction << 44
+                | u64::from(flags) << 48,
+        ))
+    }
+
+    /// The bits for the kernel, with the function's index.
+    pub fn bits(self, function: u16) -> u64 {
+        self.0 | u64::from(function)
+    }
+
+    fn op(self) -> u8 {
+        (self.0 >> 16) as u8
+    }
+
+    /// Whether the result matters.
+    pub fn needs_return(self) -> bool {
+        [Op::Data, Op::Handshake, Op::New, Op::Sendfile]
+            .iter()
+            .any(|op| *op as u8 == self.op())
+    }
+
+    /// Whether plaintext passes here.
+    pub fn moves_data(self) -> bool {
+        self.op() == Op::Data as u8
+    }
+}
+
+impl Serialize for Cookie {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&format!("{:#x}", self.0))
+    }
+}
+
+/// `enum agentsight_result`.
+fn result_number(result: ResultShape) -> u8 {
+    match result {
+        ResultShape::I32 => 1,
+        ResultShape::I64 => 2,
+        ResultShape::Out => 3,
+        ResultShape::One => 4,
+        ResultShape::Zero => 5,
+        ResultShape::Pointer => 6,
+        ResultShape::OutPointer => 7,
+        ResultShape::Packet => 8,
+        ResultShape::All => 9,
+    }
+}
