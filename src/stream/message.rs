@@ -1,0 +1,179 @@
+//! What the stream layer says: the things that sinks print. `sink/lines.schema.json` documents their
+//! JSON form.
+
+use std::fmt;
+
+use crate::event::{Comm, Direction};
+
+/// A connection's name in one run: `c1`, `c2`, … in the order of their first events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnName(pub u64);
+
+impl fmt::Display for ConnName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "c{}", self.0)
+    }
+}
+
+/// Who, when and on which connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Nanoseconds on the boot clock.
+    pub ts_ns: u64,
+    /// Thread group id in the init namespace.
+    pub pid: u32,
+    /// Thread.
+    pub tid: u32,
+    /// The thread's command name.
+    pub comm: Comm,
+    /// TLS library.
+    pub library: String,
+    /// Function that was called.
+    pub function: String,
+    /// Connection.
+    pub conn: ConnName,
+    /// The descriptor that the program told the library.
+    pub fd: Option<i32>,
+}
+
+/// Plaintext.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payload {
+    /// Which way.
+    pub direction: Direction,
+    /// Counts this direction's records, lost ones included.
+    pub seq: u64,
+    /// Place of the first byte in this direction's stream, as far as we watched it.
+    pub offset: u64,
+    /// Bytes that the whole call moved.
+    pub call_len: u64,
+    /// TLS 1.3 early data.
+    pub early: bool,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// Why bytes are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Cause {
+    /// A function returned more than it was asked for, so its result was not believed.
+    BadResult,
+    /// Too many calls were running at once.
+    CallTableFull,
+    /// Too many connections were open at once.
+    ConnectionTableFull,
+    /// It could not be told whether an NSPR descriptor is TLS.
+    GuardUnknown,
+    /// The user's `--max-bytes`.
+    MaxBytes,
+    /// The ring buffer was full: the reader was too slow.
+    RingFull,
+    /// Sent by sendfile or from scattered memory.
+    Sendfile,
+    /// A record that was not understood.
+    Undecodable,
+    /// The program's memory could not be read.
+    Unreadable,
+}
+
+impl Cause {
+    /// As in the JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BadResult => "bad-result",
+            Self::CallTableFull => "call-table-full",
+            Self::ConnectionTableFull => "connection-table-full",
+            Self::GuardUnknown => "guard-unknown",
+            Self::MaxBytes => "max-bytes",
+            Self::RingFull => "ring-full",
+            Self::Sendfile => "sendfile",
+            Self::Undecodable => "undecodable",
+            Self::Unreadable => "unreadable",
+        }
+    }
+
+    /// A loss, not a wish of the user.
+    pub fn is_loss(self) -> bool {
+        self != Self::MaxBytes
+    }
+}
+
+/// Bytes that should be there and are not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// Why.
+    pub cause: Cause,
+    /// In which direction; unknown for losses before a connection was known.
+    pub direction: Option<Direction>,
+    /// Where in the stream, if the connection is known.
+    pub offset: Option<u64>,
+    /// Bytes; 0 if unknown.
+    pub bytes: u64,
+    /// Records; 0 if the bytes belong to a record that did arrive.
+    pub records: u64,
+}
+
+/// Why a connection ended, as far as we are concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// We stopped watching while it was open.
+    Detached,
+    /// Forgotten to bound memory.
+    Evicted,
+    /// The process ended.
+    Exited,
+    /// The program freed the object.
+    Freed,
+    /// Its object was used anew before we saw it freed.
+    Reused,
+}
+
+impl CloseReason {
+    /// As in the JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Detached => "detached",
+            Self::Evicted => "evicted",
+            Self::Exited => "exited",
+            Self::Freed => "freed",
+            Self::Reused => "reused",
+        }
+    }
+}
+
+/// One thing worth telling.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// A connection ended.
+    Close {
+        /// Which.
+        origin: Origin,
+        /// Why.
+        reason: CloseReason,
+        /// Length of each direction's stream, by [`Direction`].
+        totals: [u64; 2],
+    },
+    /// Plaintext.
+    Data {
+        /// Who, when, where.
+        origin: Origin,
+        /// What.
+        payload: Payload,
+    },
+    /// Something is missing.
+    Gap {
+        /// Where, if the connection is known.
+        origin: Option<Origin>,
+        /// What.
+        gap: Gap,
+    },
+    /// First sight of a connection.
+    Open {
+        /// Who, when, where.
+        origin: Origin,
+        /// We saw its handshake, so nothing of it was missed.
+        from_start: bool,
+    },
+    /// The program said goodbye.
+    Shutdown(Origin),
+}

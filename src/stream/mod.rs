@@ -1,0 +1,315 @@
+//! From events to messages: names connections, keeps each direction's stream whole, and says where
+//! bytes are missing. No clock, no kernel, no output: the same events give the same messages.
+
+pub mod message;
+
+use std::collections::BTreeMap;
+
+use crate::event::wire::ConnState;
+use crate::event::{Caller, Conn, ConnId, Data, Direction, Event, Missing, ProcessId};
+
+pub use message::{Cause, CloseReason, ConnName, Gap, Message, Origin, Payload};
+
+/// Connections remembered at once; the kernel side follows no more than that (`CONNS_MAX`). More can
+/// only pile up if their ends were lost: the oldest go first.
+const CONNS_MAX: usize = 65536;
+
+/// Names the function behind an event's index.
+pub trait FunctionNames {
+    /// Library and function.
+    fn name(&self, index: u16) -> (&str, &str);
+}
+
+/// Counts for the end of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// [`Message::Data`]s.
+    pub events: u64,
+    /// Plaintext bytes delivered, by [`Direction`].
+    pub bytes: [u64; 2],
+    /// Connections seen.
+    pub connections: u64,
+    /// Known to be missing, per cause: bytes and records.
+    pub gaps: BTreeMap<Cause, (u64, u64)>,
+}
+
+impl Totals {
+    fn count(&mut self, message: &Message) {
+        match message {
+            Message::Data { payload, .. } => {
+                self.events += 1;
+                let [write, read] = &mut self.bytes;
+                let bytes = match payload.direction {
+                    Direction::Write => write,
+                    Direction::Read => read,
+                };
+                *bytes += payload.bytes.len() as u64;
+            }
+            Message::Gap { gap, .. } => {
+                let (bytes, records) = self.gaps.entry(gap.cause).or_default();
+                *bytes += gap.bytes;
+                *records += gap.records;
+            }
+            Message::Open { .. } => self.connections += 1,
+            Message::Close { .. } | Message::Shutdown(_) => {}
+        }
+    }
+}
+
+/// How far one direction has come.
+#[derive(Clone, Copy, Debug, Default)]
+struct Progress {
+    offset: u64,
+    seq: u64,
+}
+
+/// Everything remembered about one connection.
+struct Stream {
+    process: ProcessId,
+    origin: Origin,
+    progress: [Progress; 2],
+}
+
+/// Follows all connections of a run.
+#[derive(Default)]
+pub struct Tracker {
+    streams: BTreeMap<ConnId, Stream>,
+    totals: Totals,
+}
+
+impl Tracker {
+    /// Counts so far.
+    pub fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    /// Takes one event and tells what it means.
+    pub fn push(&mut self, event: Event, names: &dyn FunctionNames) -> Vec<Message> {
+        let mut out = Vec::new();
+        match event {
+            Event::Data { caller, conn, data } => {
+                self.stream(&caller, &conn, names, false, &mut out)
+                    .data(data, &mut out);
+            }
+            Event::Handshake { caller, conn } => {
+                self.stream(&caller, &conn, names, true, &mut out);
+            }
+            Event::Shutdown { caller, conn } => {
+                let stream = self.stream(&caller, &conn, names, false, &mut out);
+                out.push(Message::Shutdown(stream.origin.clone()));
+            }
+            Event::Close {
+                caller,
+                conn,
+                totals,
+                reused,
+            } => {
+                // An object that never moved a byte was no connection.
+                if self.streams.contains_key(&conn.id) || totals != [0, 0] {
+                    self.stream(&caller, &conn, names, false, &mut out);
+                }
+                let reason = if reused {
+                    CloseReason::Reused
+                } else {
+                    CloseReason::Freed
+                };
+                if let Some(stream) = self.streams.remove(&conn.id) {
+                    stream.close(Some(totals), reason, &mut out);
+                }
+            }
+            Event::Exit(caller) => self.end_process(&caller, &mut out),
+            Event::Exec(_) | Event::Loader(_) => {}
+        }
+        self.counted(out)
+    }
+
+    /// The end of a run: what the kernel's table says of connections that are still open shows losses
+    /// that no later record could show.
+    pub fn finish(&mut self, open: &[ConnState]) -> Vec<Message> {
+        let mut out = Vec::new();
+        for (id, stream) in std::mem::take(&mut self.streams) {
+            let state = open.iter().find(|state| state.id == id);
+            let totals = state.map(|state| state.totals);
+            stream.close(totals, CloseReason::Detached, &mut out);
+        }
+        self.counted(out)
+    }
+
+    /// A loss that belongs to no known connection.
+    pub fn lost(&mut self, cause: Cause, bytes: u64, records: u64) -> Vec<Message> {
+        self.counted(vec![Message::Gap {
+            origin: None,
+            gap: Gap {
+                cause,
+                direction: None,
+                offset: None,
+                bytes,
+                records,
+            },
+        }])
+    }
+
+    fn counted(&mut self, messages: Vec<Message>) -> Vec<Message> {
+        for message in &messages {
+            self.totals.count(message);
+        }
+        messages
+    }
+
+    /// The connection of an event, brought up to date; new ones are announced.
+    fn stream(
+        &mut self,
+        caller: &Caller,
+        conn: &Conn,
+        names: &dyn FunctionNames,
+        from_start: bool,
+        out: &mut Vec<Message>,
+    ) -> &mut Stream {
+        if self.streams.len() >= CONNS_MAX
+            && !self.streams.contains_key(&conn.id)
+            && let Some((_, oldest)) = self.streams.pop_first()
+        {
+            oldest.close(None, CloseReason::Evicted, out);
+        }
+        let opened = self.totals.connections + 1;
+        let stream = self.streams.entry(conn.id).or_insert_with(|| {
+            let origin = origin(caller, conn, names, ConnName(opened));
+            out.push(Message::Open {
+                origin: origin.clone(),
+                from_start,
+            });
+            Stream {
+                process: caller.process,
+                origin,
+                // What the kernel side counted before the first record that arrives is a gap from 0.
+                progress: Default::default(),
+            }
+        });
+        let name = stream.origin.conn;
+        stream.origin = origin(caller, conn, names, name);
+        stream
+    }
+
+    /// Closes the connections of a process that ended without freeing them.
+    fn end_process(&mut self, caller: &Caller, out: &mut Vec<Message>) {
+        let ended = self
+            .streams
+            .extract_if(.., |_, stream| stream.process == caller.process);
+        for (_, mut stream) in ended {
+            stream.origin.ts_ns = caller.ts_ns;
+            stream.close(None, CloseReason::Exited, out);
+        }
+    }
+}
+
+impl Stream {
+    fn data(&mut self, data: Data, out: &mut Vec<Message>) {
+        let progress = self.progress_of(data.direction);
+        let before = *progress;
+        let end = data.offset.saturating_add(data.payload.len() as u64);
+        progress.offset = end;
+        progress.seq = data.seq.saturating_add(1);
+        if let Some((bytes, _)) = data.missing {
+            progress.offset = end.saturating_add(bytes);
+        }
+        self.gap_before(&data, before, out);
+
+        let (direction, missing) = (data.direction, data.missing);
+        if !data.payload.is_empty() {
+            out.push(Message::Data {
+                origin: self.origin.clone(),
+                payload: Payload {
+                    direction,
+                    seq: data.seq,
+                    offset: data.offset,
+                    call_len: data.call_len,
+                    early: data.early,
+                    bytes: data.payload,
+                },
+            });
+        }
+        if let Some((bytes, why)) = missing {
+            self.gap(cause(why), direction, end, bytes, 0, out);
+        }
+    }
+
+    fn gap_before(&self, data: &Data, before: Progress, out: &mut Vec<Message>) {
+        let bytes = data.offset.saturating_sub(before.offset);
+        let records = data.seq.saturating_sub(before.seq);
+        if bytes > 0 || records > 0 {
+            let (direction, at) = (data.direction, before.offset);
+            self.gap(Cause::RingFull, direction, at, bytes, records, out);
+        }
+    }
+
+    fn gap(
+        &self,
+        cause: Cause,
+        direction: Direction,
+        offset: u64,
+        bytes: u64,
+        records: u64,
+        out: &mut Vec<Message>,
+    ) {
+        out.push(Message::Gap {
+            origin: Some(self.origin.clone()),
+            gap: Gap {
+                cause,
+                direction: Some(direction),
+                offset: Some(offset),
+                bytes,
+                records,
+            },
+        });
+    }
+
+    fn progress_of(&mut self, direction: Direction) -> &mut Progress {
+        let [write, read] = &mut self.progress;
+        match direction {
+            Direction::Write => write,
+            Direction::Read => read,
+        }
+    }
+
+    /// `totals`: the final lengths, if the kernel side told them.
+    fn close(self, totals: Option<[u64; 2]>, reason: CloseReason, out: &mut Vec<Message>) {
+        let seen = self.progress.map(|progress| progress.offset);
+        let totals = totals.unwrap_or(seen);
+        let lengths = totals.iter().zip(seen);
+        for (direction, (total, seen)) in Direction::ALL.into_iter().zip(lengths) {
+            if *total > seen {
+                self.gap(Cause::RingFull, direction, seen, total - seen, 0, out);
+            }
+        }
+        out.push(Message::Close {
+            origin: self.origin,
+            reason,
+            totals,
+        });
+    }
+}
+
+fn cause(missing: Missing) -> Cause {
+    match missing {
+        Missing::MaxBytes => Cause::MaxBytes,
+        Missing::Sendfile => Cause::Sendfile,
+        Missing::Unreadable => Cause::Unreadable,
+    }
+}
+
+fn origin(caller: &Caller, conn: &Conn, names: &dyn FunctionNames, name: ConnName) -> Origin {
+    let (library, function) = names.name(conn.function);
+    Origin {
+        ts_ns: caller.ts_ns,
+        pid: caller.process.pid,
+        tid: caller.tid,
+        comm: caller.comm,
+        library: library.to_owned(),
+        function: function.to_owned(),
+        conn: name,
+        fd: conn.fd,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,181 @@
+use super::*;
+use crate::event::Comm;
+
+struct Names;
+
+impl FunctionNames for Names {
+    fn name(&self, index: u16) -> (&str, &str) {
+        ("openssl", if index == 0 { "SSL_write" } else { "SSL_read" })
+    }
+}
+
+fn caller(pid: u32, ts_ns: u64) -> Caller {
+    Caller {
+        ts_ns,
+        process: ProcessId { pid, start_ns: 7 },
+        tid: pid,
+        comm: Comm(*b"node\0\0\0\0\0\0\0\0\0\0\0\0"),
+    }
+}
+
+fn conn(id: u64) -> Conn {
+    Conn {
+        id: ConnId(id),
+        ptr: 0xabc,
+        fd: None,
+        function: 0,
+    }
+}
+
+fn data(id: u64, seq: u64, offset: u64, payload: &[u8]) -> Event {
+    Event::Data {
+        caller: caller(1, seq),
+        conn: conn(id),
+        data: Data {
+            direction: Direction::Write,
+            seq,
+            offset,
+            call_len: payload.len() as u64,
+            more: false,
+            early: false,
+            missing: None,
+            payload: payload.to_vec(),
+        },
+    }
+}
+
+fn close(id: u64, totals: [u64; 2]) -> Event {
+    Event::Close {
+        caller: caller(1, 99),
+        conn: conn(id),
+        totals,
+        reused: false,
+    }
+}
+
+/// One word per message: the snapshot form of these tests.
+fn words(messages: &[Message]) -> Vec<String> {
+    messages
+        .iter()
+        .map(|message| match message {
+            Message::Close { origin, reason, .. } => {
+                format!("close {} {}", origin.conn, reason.as_str())
+            }
+            Message::Data { origin, payload } => format!(
+                "data {} @{} {}",
+                origin.conn,
+                payload.offset,
+                String::from_utf8_lossy(&payload.bytes)
+            ),
+            Message::Gap { gap, .. } => format!(
+                "gap {} @{} {}B {}r",
+                gap.cause.as_str(),
+                gap.offset.unwrap_or(0),
+                gap.bytes,
+                gap.records
+            ),
+            Message::Open { origin, from_start } => format!("open {} {from_start}", origin.conn),
+            Message::Shutdown(origin) => format!("shutdown {}", origin.conn),
+        })
+        .collect()
+}
+
+fn run(events: Vec<Event>) -> (Vec<String>, Tracker) {
+    let mut tracker = Tracker::default();
+    let messages: Vec<_> = events
+        .into_iter()
+        .flat_map(|event| tracker.push(event, &Names))
+        .collect();
+    (words(&messages), tracker)
+}
+
+/// A record that never arrives shows as a gap of exactly its bytes, before the next one.
+#[test]
+fn lost_records_are_gaps() {
+    let (words, tracker) = run(vec![
+        data(1, 0, 0, b"ab"),
+        data(1, 3, 10, b"cd"),
+        close(1, [15, 4]),
+    ]);
+    assert_eq!(
+        words,
+        [
+            "open c1 false",
+            "data c1 @0 ab",
+            "gap ring-full @2 8B 2r",
+            "data c1 @10 cd",
+            "gap ring-full @12 3B 0r",
+            "gap ring-full @0 4B 0r",
+            "close c1 freed",
+        ]
+    );
+    assert_eq!(tracker.totals().gaps[&Cause::RingFull], (15, 2));
+    assert_eq!(tracker.totals().bytes, [4, 0]);
+}
+
+/// The first records of a connection may be the lost ones.
+#[test]
+fn a_lost_beginning_is_a_gap() {
+    let (words, _) = run(vec![data(1, 2, 100, b"x")]);
+    assert_eq!(
+        words,
+        ["open c1 false", "gap ring-full @0 100B 2r", "data c1 @100 x"]
+    );
+}
+
+/// A connection whose every record was lost is still told at its end; an unused object is not.
+#[test]
+fn connections_without_a_record() {
+    let (words, tracker) = run(vec![close(1, [5, 0]), close(2, [0, 0])]);
+    assert_eq!(
+        words,
+        ["open c1 false", "gap ring-full @0 5B 0r", "close c1 freed"]
+    );
+    assert_eq!(tracker.totals().connections, 1);
+}
+
+/// The end of a process ends its connections and nobody else's, whatever shares the pid.
+#[test]
+fn exits_close_the_own_connections_only() {
+    let mut tracker = Tracker::default();
+    tracker.push(data(1, 0, 0, b"a"), &Names);
+    let mut other = data(2, 0, 0, b"b");
+    if let Event::Data { caller, .. } = &mut other {
+        caller.process.start_ns = 8;
+    }
+    tracker.push(other, &Names);
+    let closed = tracker.push(Event::Exit(caller(1, 50)), &Names);
+    assert_eq!(words(&closed), ["close c1 exited"]);
+    let state = ConnState {
+        process: ProcessId { pid: 1, start_ns: 8 },
+        id: ConnId(2),
+        totals: [3, 0],
+    };
+    let left = tracker.finish(&[state]);
+    assert_eq!(words(&left), ["gap ring-full @1 2B 0r", "close c2 detached"]);
+}
+
+/// What is cut off or unreadable is a gap behind the record, and the stream goes on after it.
+#[test]
+fn missing_bytes_keep_the_stream_in_step() {
+    let mut cut = data(1, 0, 0, b"abcd");
+    if let Event::Data { data, .. } = &mut cut {
+        data.missing = Some((6, Missing::MaxBytes));
+    }
+    let (words, _) = run(vec![cut, data(1, 1, 10, b"ef")]);
+    assert_eq!(
+        words,
+        [
+            "open c1 false",
+            "data c1 @0 abcd",
+            "gap max-bytes @4 6B 0r",
+            "data c1 @10 ef"
+        ]
+    );
+}
+
+/// Offsets at the edge of 64 bits, as only a hostile record would have, do not overflow.
+#[test]
+fn absurd_offsets_do_no_harm() {
+    run(vec![data(1, u64::MAX, u64::MAX, b"x"), data(1, 0, 0, b"y")]);
+}

@@ -1,0 +1,47 @@
+//! `testbins list` and `testbins build PROGRAM VARIANT`: the library for people and scripts.
+//!
+//! Exit codes: 0 built, 2 failed or wrong usage, 3 something is not installed.
+
+#![forbid(unsafe_code)]
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use agentsight_testbins::{Unbuilt, build, list};
+
+const USAGE: &str = "usage: testbins list | testbins build PROGRAM VARIANT";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let answer = match words.as_slice() {
+        ["list"] => list().map(|all| table(&all)),
+        ["build", program, variant] => {
+            build(program, variant).map(|testbin| format!("{}\n", testbin.path.display()))
+        }
+        _ => Err(Unbuilt::Failed(USAGE.to_owned())),
+    };
+    match answer {
+        Ok(text) => {
+            // A reader that went away, as in `testbins list | head`, is no failure.
+            let _ = io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(error) => complain(&error),
+    }
+}
+
+fn table(all: &[(String, String)]) -> String {
+    all.iter()
+        .map(|(program, variant)| format!("{program} {variant}\n"))
+        .collect()
+}
+
+fn complain(error: &Unbuilt) -> ExitCode {
+    // Nothing is left to be told if stderr is gone.
+    let _ = writeln!(io::stderr(), "testbins: {error}");
+    match error {
+        Unbuilt::Failed(_) => ExitCode::from(2),
+        Unbuilt::Missing(_) => ExitCode::from(3),
+    }
+}
