@@ -20,7 +20,9 @@ mod skeleton {
         let arch = match arch.as_str() {
             "x86_64" => "x86",
             "aarch64" => "arm64",
-            other => panic!("agentsight attaches on x86_64 and aarch64, not on {other}; build with --no-default-features to analyse only"),
+            other => panic!(
+                "agentsight attaches on x86_64 and aarch64, not on {other}; build with --no-default-features to analyse only"
+            ),
         };
         SkeletonBuilder::new()
             .source("bpf/agentsight.bpf.c")

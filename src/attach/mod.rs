@@ -14,7 +14,9 @@ use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
-use libbpf_rs::{Link, MapCore, MapFlags, ProgramAttachType, ProgramInput, UprobeMultiOpts, UprobeOpts};
+use libbpf_rs::{
+    Link, MapCore, MapFlags, ProgramAttachType, ProgramInput, UprobeMultiOpts, UprobeOpts,
+};
 
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::event::ProcessId;
@@ -23,7 +25,7 @@ use crate::image::{FileIdentity, FileOff};
 use crate::plan::{FUNCTIONS_MAX, Probe, ProbePlan};
 
 pub use features::Features;
-pub use ring::RingReader;
+pub use ring::{RingReader, RunningRing};
 
 use libbpf::Blame;
 use skel::{AgentsightSkel, AgentsightSkelBuilder};
@@ -157,7 +159,12 @@ impl Session {
             .identify
             .test_run(ProgramInput::default())
             .blame(|| "failed to run a BPF program")?;
-        let id = self.skel.maps.bss_data.as_deref().map(|bss| bss.identity.file);
+        let id = self
+            .skel
+            .maps
+            .bss_data
+            .as_deref()
+            .map(|bss| bss.identity.file);
         match (id, file) {
             (Some(id), Some(_)) if id.ino == 0 => Err(Error::new(
                 ErrorKind::UnsupportedKernel,
@@ -227,7 +234,11 @@ impl Session {
         let mut links = Vec::new();
         // Returns first: a call seen at entry must not be missed at its end.
         for (retprobe, program) in [(true, &progs.tls_leave), (false, &progs.tls_enter)] {
-            let sites = || sites.iter().filter(|site| !retprobe || site.probe.with_return);
+            let sites = || {
+                sites
+                    .iter()
+                    .filter(|site| !retprobe || site.probe.with_return)
+            };
             if sites().next().is_none() {
                 continue;
             }
@@ -267,9 +278,23 @@ impl Session {
         let progs = &self.skel.progs;
         let mut links = Vec::new();
         if site.probe.with_return {
-            links.push(uprobe(&progs.tls_leave, path, site.probe.entry, site.cookie, true, &self.features)?);
+            links.push(uprobe(
+                &progs.tls_leave,
+                path,
+                site.probe.entry,
+                site.cookie,
+                true,
+                &self.features,
+            )?);
         }
-        links.push(uprobe(&progs.tls_enter, path, site.probe.entry, site.cookie, false, &self.features)?);
+        links.push(uprobe(
+            &progs.tls_enter,
+            path,
+            site.probe.entry,
+            site.cookie,
+            false,
+            &self.features,
+        )?);
         Ok(links)
     }
 
@@ -347,8 +372,8 @@ struct SiteOf<'p> {
 
 /// The program updates itself in place, and offsets are true for one state of a file only.
 fn check_unchanged(plan: &ProbePlan, file: &File) -> Result<()> {
-    let now = FileIdentity::of(file)
-        .context(|| format!("failed to look at {}", plan.path.display()))?;
+    let now =
+        FileIdentity::of(file).context(|| format!("failed to look at {}", plan.path.display()))?;
     if now == plan.identity {
         return Ok(());
     }

@@ -31,7 +31,12 @@ pub fn find(case: &Case<'_>, library: &str) -> Result<Option<Found>> {
         .ok_or_else(|| Error::invalid(format!("symbol-db has no library {library}")))?;
     let mut found = Found::default();
     for prefix in prefixes(case, facts) {
-        Copy { case, facts, prefix }.find(&mut found);
+        Copy {
+            case,
+            facts,
+            prefix,
+        }
+        .find(&mut found);
     }
     let is_mine = !found.findings.is_empty() || !found.refused.is_empty();
     Ok(is_mine.then_some(found))
@@ -235,7 +240,11 @@ fn sites(facts: &symdb::Function, file_offset: FileOff) -> Sites {
     let site = |kind| Site { kind, file_offset };
     Sites {
         entry: site("uprobe"),
-        exits: facts.result.map(|_| site("uretprobe")).into_iter().collect(),
+        exits: facts
+            .result
+            .map(|_| site("uretprobe"))
+            .into_iter()
+            .collect(),
     }
 }
 
@@ -243,4 +252,3 @@ fn list(places: &Places<'_>) -> String {
     let shown: Vec<_> = places.keys().take(5).map(VirtAddr::to_string).collect();
     shown.join(", ")
 }
-

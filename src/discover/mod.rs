@@ -102,7 +102,10 @@ pub fn examine(file: &ImageFile, db: &SymbolDb, dirs: &DebugDirs) -> Result<Repo
 fn imports(db: &SymbolDb, names: &Names) -> Vec<Import> {
     let mut left = names.imported.clone();
     let mut imports = Vec::new();
-    for library in FINDERS.iter().filter_map(|finder| db.library(finder.library())) {
+    for library in FINDERS
+        .iter()
+        .filter_map(|finder| db.library(finder.library()))
+    {
         let functions: Vec<String> = library
             .functions
             .iter()

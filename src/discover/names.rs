@@ -156,7 +156,10 @@ impl Names {
                     found: self.defined.len() - before,
                 });
             }
-            Ok(None) => self.miss(method, format!("no DWARF that names a TLS function{}", at(place))),
+            Ok(None) => self.miss(
+                method,
+                format!("no DWARF that names a TLS function{}", at(place)),
+            ),
             Err(error) => self.miss(method, format!("damaged: {error:#}{}", at(place))),
         }
     }
@@ -257,7 +260,10 @@ mod tests {
         let pair = |a: &str, b: &str| Some((a.to_owned(), b.to_owned()));
         assert_eq!(split("SSL_read"), pair("", "SSL_read"));
         assert_eq!(split("LK_SSL_read"), pair("LK_", "SSL_read"));
-        assert_eq!(split("GRPC_SHADOW_SSL_write"), pair("GRPC_SHADOW_", "SSL_write"));
+        assert_eq!(
+            split("GRPC_SHADOW_SSL_write"),
+            pair("GRPC_SHADOW_", "SSL_write")
+        );
         assert_eq!(split("wolfSSL_read"), None);
         assert_eq!(split("_cffi_f_SSL_read"), None);
         assert_eq!(split("__wrap_SSL_read"), None);

@@ -25,7 +25,7 @@ fn by_text(case: &Case<'_>, text: &str) -> Option<String> {
     })
 }
 
-/// Digits, dot, digits, and what clings to them, up to a blank or zero.
+/// Three numbers with dots between, and what clings to them, up to a blank or zero.
 fn version_at_start(tail: &[u8]) -> Option<String> {
     let end = tail.iter().position(|byte| matches!(byte, b' ' | 0))?;
     let word = std::str::from_utf8(tail.get(..end)?).ok()?;
@@ -33,6 +33,7 @@ fn version_at_start(tail: &[u8]) -> Option<String> {
     let is_number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
     let looks_right = is_number(parts.next()?)
         && is_number(parts.next()?)
+        && parts.next()?.starts_with(|c: char| c.is_ascii_digit())
         && word.bytes().all(|b| b.is_ascii_graphic());
     looks_right.then(|| word.to_owned())
 }
@@ -67,6 +68,6 @@ mod tests {
         assert_eq!(told("3.7.9\0x").as_deref(), Some("3.7.9"));
         assert_eq!(told("default "), None);
         assert_eq!(told("%s "), None);
-        assert_eq!(told("3"), None);
+        assert_eq!(told("3.0 "), None);
     }
 }

@@ -91,9 +91,8 @@ impl Request {
     /// The loader passes over files of another class or machine, and so do we.
     fn open(&self, path: &Path) -> Option<ImageFile> {
         let file = ImageFile::open(path).ok()?;
-        let fits = |image: Image<'_>| {
-            image.is_64 == self.is_64 && image.arch.to_string() == self.machine
-        };
+        let fits =
+            |image: Image<'_>| image.is_64 == self.is_64 && image.arch.to_string() == self.machine;
         file.image().is_ok_and(fits).then_some(file)
     }
 }
@@ -161,11 +160,20 @@ mod tests {
         let Ok(file) = ImageFile::open(program) else {
             return; // named in scripts/setup; live tests miss it by name
         };
-        let listed = std::process::Command::new("ldd").arg(program).output().unwrap();
+        let listed = std::process::Command::new("ldd")
+            .arg(program)
+            .output()
+            .unwrap();
         let mut theirs: Vec<_> = String::from_utf8(listed.stdout)
             .unwrap()
             .lines()
-            .filter_map(|line| line.split_once("=> ")?.1.split(' ').next().map(PathBuf::from))
+            .filter_map(|line| {
+                line.split_once("=> ")?
+                    .1
+                    .split(' ')
+                    .next()
+                    .map(PathBuf::from)
+            })
             .map(|path| path.canonicalize().unwrap())
             .collect();
         let mut ours: Vec<_> = needed(&file)

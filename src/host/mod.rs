@@ -2,4 +2,5 @@
 //! The only place that reads /proc.
 
 pub mod libraries;
+pub mod privileges;
 pub mod processes;

@@ -80,10 +80,7 @@ impl Segments {
         Self::agreed(self.0.iter().filter(|segment| segment.executable), addr)
     }
 
-    fn agreed<'s>(
-        segments: impl Iterator<Item = &'s Segment>,
-        addr: VirtAddr,
-    ) -> Option<FileOff> {
+    fn agreed<'s>(segments: impl Iterator<Item = &'s Segment>, addr: VirtAddr) -> Option<FileOff> {
         let mut found = segments.filter_map(|segment| segment.offset_of(addr));
         let first = found.next()?;
         found.all(|other| other == first).then_some(first)
@@ -119,8 +116,15 @@ mod tests {
         assert_eq!(segments.code_offset(VirtAddr(0x1200)), None, "zero-filled");
         assert_eq!(segments.code_offset(VirtAddr(0x3010)), None, "data");
         assert_eq!(segments.file_offset(VirtAddr(0x3010)), Some(FileOff(0x810)));
-        assert_eq!(segments.code_offset(VirtAddr(0x5110)), None, "claimed twice");
-        assert_eq!(segments.code_offset(VirtAddr(u64::MAX)), Some(FileOff(u64::MAX)));
+        assert_eq!(
+            segments.code_offset(VirtAddr(0x5110)),
+            None,
+            "claimed twice"
+        );
+        assert_eq!(
+            segments.code_offset(VirtAddr(u64::MAX)),
+            Some(FileOff(u64::MAX))
+        );
         assert_eq!(segments.code_offset(VirtAddr(0)), None);
     }
 }

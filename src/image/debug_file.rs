@@ -101,11 +101,7 @@ fn prove(file: &ImageFile, image: &Image<'_>, crc: Option<u32>) -> Result<Proof>
     let name = || file.path().display().to_string();
     let debug = Image::parse(file.bytes()).context(name)?;
     if debug.arch != image.arch || debug.is_64 != image.is_64 {
-        return Err(Error::invalid(format!(
-            "{} is for {}",
-            name(),
-            debug.arch
-        )));
+        return Err(Error::invalid(format!("{} is for {}", name(), debug.arch)));
     }
     match (&debug.build_id, &image.build_id) {
         (Some(theirs), Some(ours)) if theirs == ours => return Ok(Proof::BuildId),

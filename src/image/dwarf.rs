@@ -57,9 +57,9 @@ pub fn subprograms(
     if !hints.iter().any(mentions) {
         return Ok(None);
     }
-    walk(&dwarf, wanted).map(Some).map_err(|error| {
-        Error::invalid(format!("failed to read DWARF: {error}"))
-    })
+    walk(&dwarf, wanted)
+        .map(Some)
+        .map_err(|error| Error::invalid(format!("failed to read DWARF: {error}")))
 }
 
 fn contents<'a>(image: &Image<'a>, name: &str) -> Result<Cow<'a, [u8]>> {
@@ -133,4 +133,3 @@ impl From<gimli::Error> for Error {
         Self::invalid(format!("failed to read DWARF: {error}"))
     }
 }
-

@@ -9,6 +9,9 @@ use super::symbols::{SymbolTable, Versions};
 use super::{Image, VirtAddr};
 use crate::bytes::{self, Endian, Reader};
 
+/// binutils include/elf/common.h.
+const DF_1_PIE: u64 = 0x0800_0000;
+
 /// Addresses are virtual, as in the file (no load bias).
 #[derive(Default)]
 pub(super) struct Dynamic<'a> {
@@ -19,6 +22,7 @@ pub(super) struct Dynamic<'a> {
     versym: Option<u64>,
     verdef: Option<(u64, u64)>,
     string_addr: u64,
+    pub is_pie: bool,
     pub needed: Vec<&'a [u8]>,
     pub soname: Option<&'a [u8]>,
     pub run_path: Option<&'a [u8]>,
@@ -47,6 +51,7 @@ impl<'a> Dynamic<'a> {
             gnu_hash: value(elf::DT_GNU_HASH),
             versym: value(elf::DT_VERSYM),
             verdef: value(elf::DT_VERDEF).zip(value(elf::DT_VERDEFNUM)),
+            is_pie: value(elf::DT_FLAGS_1).is_some_and(|flags| flags & DF_1_PIE != 0),
             needed: entries
                 .iter()
                 .filter(|(tag, _)| *tag == elf::DT_NEEDED.0 as u64)
@@ -81,9 +86,7 @@ impl<'a> Dynamic<'a> {
         };
         let table = |addr: Option<u64>| image.bytes_at(VirtAddr(addr?));
         let by_hash = table(self.hash)
-            .and_then(|data| {
-                HashTable::<elf::FileHeader64<Endianness>>::parse(endian, data).ok()
-            })
+            .and_then(|data| HashTable::<elf::FileHeader64<Endianness>>::parse(endian, data).ok())
             .map(|hash| hash.symbol_table_length() as usize);
         let by_gnu_hash = || {
             let data = table(self.gnu_hash)?;
@@ -129,10 +132,7 @@ fn entries(image: &Image<'_>) -> Option<Vec<(u64, u64)>> {
         let entry = if image.is_64 {
             reader.u64().zip(reader.u64())
         } else {
-            reader
-                .u32()
-                .map(u64::from)
-                .zip(reader.u32().map(u64::from))
+            reader.u32().map(u64::from).zip(reader.u32().map(u64::from))
         };
         match entry {
             Some((0, _)) | None => return Some(entries),
@@ -152,8 +152,7 @@ fn version_names<'a>(
     let mut at = 0usize;
     // A chain that leads backwards cannot exist: `vd_next` is unsigned; 0 ends it.
     for _ in 0..count.min(u64::from(u16::MAX)) {
-        let Some((index, name, next)) = version_definition(definitions, at, strings, endian)
-        else {
+        let Some((index, name, next)) = version_definition(definitions, at, strings, endian) else {
             break;
         };
         names.push((index, name));

@@ -75,8 +75,8 @@ impl ImageFile {
                 path.display()
             )));
         }
-        let identity = FileIdentity::of(&file)
-            .context(|| format!("failed to look at {}", path.display()))?;
+        let identity =
+            FileIdentity::of(&file).context(|| format!("failed to look at {}", path.display()))?;
         // SAFETY: the map is read-only and private. If somebody cuts the file short while we read,
         // the kernel raises SIGBUS; there is no defence but copying, which 400 MB binaries forbid.
         // Changed bytes are harmless: everything is parsed as hostile.

@@ -233,6 +233,19 @@ impl<'a> Image<'a> {
         self.dynamic.as_ref().and_then(|dynamic| dynamic.run_path)
     }
 
+    /// `DF_1_PIE`: a position-independent executable, not a library.
+    pub fn is_pie(&self) -> bool {
+        self.dynamic.as_ref().is_some_and(|dynamic| dynamic.is_pie)
+    }
+
+    /// Where in the file the function of exactly this name begins, by the dynamic symbols.
+    pub fn function_offset(&self, name: &[u8]) -> Option<FileOff> {
+        let table = self.dynsym()?;
+        let mut symbols = table.iter();
+        let symbol = symbols.find(|symbol| symbol.name == name && symbol.is_defined())?;
+        self.segments.code_offset(symbol.addr)
+    }
+
     /// The name other files ask for this library by.
     pub fn soname(&self) -> Option<&'a [u8]> {
         self.dynamic.as_ref().and_then(|dynamic| dynamic.soname)

@@ -119,7 +119,11 @@ fn a_lost_beginning_is_a_gap() {
     let (words, _) = run(vec![data(1, 2, 100, b"x")]);
     assert_eq!(
         words,
-        ["open c1 false", "gap ring-full @0 100B 2r", "data c1 @100 x"]
+        [
+            "open c1 false",
+            "gap ring-full @0 100B 2r",
+            "data c1 @100 x"
+        ]
     );
 }
 
@@ -147,12 +151,18 @@ fn exits_close_the_own_connections_only() {
     let closed = tracker.push(Event::Exit(caller(1, 50)), &Names);
     assert_eq!(words(&closed), ["close c1 exited"]);
     let state = ConnState {
-        process: ProcessId { pid: 1, start_ns: 8 },
+        process: ProcessId {
+            pid: 1,
+            start_ns: 8,
+        },
         id: ConnId(2),
         totals: [3, 0],
     };
     let left = tracker.finish(&[state]);
-    assert_eq!(words(&left), ["gap ring-full @1 2B 0r", "close c2 detached"]);
+    assert_eq!(
+        words(&left),
+        ["gap ring-full @1 2B 0r", "close c2 detached"]
+    );
 }
 
 /// What is cut off or unreadable is a gap behind the record, and the stream goes on after it.

@@ -9,11 +9,20 @@ use crate::error::{Error, Result};
 
 /// The database files, compiled in: one per library.
 const FILES: &[(&str, &str)] = &[
-    ("boringssl", include_str!("../../symbol-db/boringssl/functions.json")),
-    ("gnutls", include_str!("../../symbol-db/gnutls/functions.json")),
+    (
+        "boringssl",
+        include_str!("../../symbol-db/boringssl/functions.json"),
+    ),
+    (
+        "gnutls",
+        include_str!("../../symbol-db/gnutls/functions.json"),
+    ),
     ("nspr", include_str!("../../symbol-db/nspr/functions.json")),
     ("nss", include_str!("../../symbol-db/nss/functions.json")),
-    ("openssl", include_str!("../../symbol-db/openssl/functions.json")),
+    (
+        "openssl",
+        include_str!("../../symbol-db/openssl/functions.json"),
+    ),
 ];
 
 /// What a function does to a connection.
@@ -188,7 +197,9 @@ impl SymbolDb {
 
     /// The facts about one library.
     pub fn library(&self, name: &str) -> Option<&Library> {
-        self.libraries.iter().find(|library| library.library == name)
+        self.libraries
+            .iter()
+            .find(|library| library.library == name)
     }
 
     /// All libraries, sorted by name.

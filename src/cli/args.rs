@@ -1,0 +1,209 @@
+//! The arguments as they are typed; checked and defaulted by the subcommands.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use super::exit;
+
+/// See what AI agents say over TLS, from outside: no SDK, no proxy, no restart.
+#[derive(Debug, Parser)]
+#[command(name = "agentsight", version, max_term_width = 100, after_help = exit::HELP)]
+pub struct Args {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Stream the TLS plaintext of a program or of everybody who uses a library (needs root)
+    #[cfg(feature = "bpf")]
+    #[command(after_help = ATTACH_EXAMPLES)]
+    Attach(AttachArgs),
+    /// Print a shell completion script
+    Completions {
+        /// For which shell
+        shell: Shell,
+    },
+    /// Tell which TLS libraries are inside of files, which functions were found, how and where
+    #[command(after_help = DISCOVER_EXAMPLES)]
+    Discover(DiscoverArgs),
+    /// Print the man page of agentsight, or of one subcommand
+    Man {
+        /// Subcommand
+        command: Option<String>,
+    },
+    /// Print the JSON Schema of the lines of `attach --json`
+    Schema,
+}
+
+const DISCOVER_EXAMPLES: &str = "\
+Examples:
+  agentsight discover $(which node)                    what is inside of node
+  agentsight discover --explain /usr/lib/**/libssl*    every step that was tried, and what it gave
+  agentsight discover --json ./bin | jq '.[].findings[].library'
+
+Exit status: 0 if a TLS library was found, 4 if there is none, 1 if a file could not be examined.";
+
+#[cfg(feature = "bpf")]
+const ATTACH_EXAMPLES: &str = "\
+Examples:
+  sudo agentsight attach --binary $(which node)        all node processes, running and to come
+  sudo agentsight attach --binary /usr/lib/x86_64-linux-gnu/libssl.so.3
+                                                       whoever uses this library
+  sudo agentsight attach --binary $(which curl) -- curl https://localhost:8443/
+  sudo agentsight attach --binary ./agent --json -o capture.jsonl --duration 60s
+
+Secrets (API keys, tokens, cookies) are masked unless --no-redact is given.";
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// If the output is a terminal and NO_COLOR is not set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+impl Color {
+    pub fn choice(self) -> anstream::ColorChoice {
+        match self {
+            Self::Auto => anstream::ColorChoice::Auto,
+            Self::Always => anstream::ColorChoice::Always,
+            Self::Never => anstream::ColorChoice::Never,
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub struct DiscoverArgs {
+    /// ELF files, or directories to search for them
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// Print one JSON array with an object per file
+    #[arg(long)]
+    pub json: bool,
+    /// Print the whole ladder of evidence, with what was tried in vain
+    #[arg(long, conflicts_with = "json")]
+    pub explain: bool,
+    /// Where separate debug files are, like GDB's debug-file-directory; may be given several times
+    #[arg(long, value_name = "DIR", default_value = "/usr/lib/debug")]
+    pub debug_dir: Vec<PathBuf>,
+    /// When to use colours
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Color::Auto)]
+    pub color: Color,
+}
+
+#[cfg(feature = "bpf")]
+#[derive(Debug, clap::Args)]
+pub struct AttachArgs {
+    /// Executable or shared library to observe; of an executable, its own processes only
+    #[arg(long, alias = "binary-path", value_name = "PATH")]
+    pub binary: PathBuf,
+    /// Print one JSON object a line (agentsight schema documents them)
+    #[arg(long, conflicts_with_all = ["hex", "raw"])]
+    pub json: bool,
+    /// Show all data as a hex dump
+    #[arg(long, conflicts_with = "raw")]
+    pub hex: bool,
+    /// Write the captured bytes and nothing else
+    #[arg(long)]
+    pub raw: bool,
+    /// Write to FILE (mode 0600) instead of stdout
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Keep at most SIZE bytes of each call (tls.gap tells the rest)
+    #[arg(short = 's', long, value_name = "SIZE", value_parser = parse_size)]
+    pub max_bytes: Option<u64>,
+    /// Stop after TIME (90, 90s, 5m, 1h)
+    #[arg(long, alias = "timeout", value_name = "TIME", value_parser = parse_time)]
+    pub duration: Option<std::time::Duration>,
+    /// Stop after N pieces of plaintext
+    #[arg(short = 'c', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_events: Option<u64>,
+    /// Size of the kernel's ring buffer; rounded up to a power of two
+    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = parse_size)]
+    pub buffer: u64,
+    /// Do not mask API keys, tokens and cookies
+    #[arg(long)]
+    pub no_redact: bool,
+    /// No notices and no summary on stderr
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// When to use colours
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Color::Auto)]
+    pub color: Color,
+    /// Where separate debug files are; may be given several times
+    #[arg(long, value_name = "DIR", default_value = "/usr/lib/debug")]
+    pub debug_dir: Vec<PathBuf>,
+    /// Run this once the probes are in place, as the user who called sudo, and stop when it ends
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// `4096`, `16K`, `64M`, `1G`: powers of 1024.
+#[cfg(feature = "bpf")]
+fn parse_size(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit = match text.get(digits.len()..).unwrap_or_default() {
+        "" | "B" => 1,
+        "K" | "k" | "KiB" => 1 << 10,
+        "M" | "m" | "MiB" => 1 << 20,
+        "G" | "g" | "GiB" => 1 << 30,
+        unit => return Err(format!("unknown unit {unit:?}; use K, M or G")),
+    };
+    digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit))
+        .ok_or_else(|| "not a size".into())
+}
+
+/// `90`, `90s`, `1.5m`, `1h`, `250ms`.
+#[cfg(feature = "bpf")]
+fn parse_time(text: &str) -> Result<std::time::Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text.get(digits.len()..).unwrap_or_default() {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        unit => return Err(format!("unknown unit {unit:?}; use ms, s, m or h")),
+    };
+    let number: f64 = digits.parse().map_err(|_| "not a time".to_owned())?;
+    std::time::Duration::try_from_secs_f64(number * unit).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    /// The table of arguments is sound: clap panics on contradictions only when it is looked at.
+    #[test]
+    fn arguments_are_consistent() {
+        Args::command().debug_assert();
+    }
+
+    /// Sizes and times read as people write them, and nonsense is refused.
+    #[cfg(feature = "bpf")]
+    #[test]
+    fn sizes_and_times() {
+        assert_eq!(parse_size("16K"), Ok(16384));
+        assert_eq!(parse_size("4096"), Ok(4096));
+        assert!(parse_size("12X").is_err());
+        assert!(parse_size("").is_err());
+        assert!(parse_size("99999999999G").is_err());
+        assert_eq!(parse_time("1.5m"), Ok(std::time::Duration::from_secs(90)));
+        assert_eq!(
+            parse_time("250ms"),
+            Ok(std::time::Duration::from_millis(250))
+        );
+        assert!(parse_time("-1").is_err());
+        assert!(parse_time("1d").is_err());
+    }
+}

@@ -1,0 +1,272 @@
+//! `agentsight discover`: examines files, prints tables or JSON.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anstream::AutoStream;
+use anstyle::{AnsiColor, Style};
+use comfy_table::{Table, presets};
+use serde_json::json;
+use walkdir::WalkDir;
+
+use super::args::DiscoverArgs;
+use super::exit;
+use crate::discover::{self, Finding, Function, Report};
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::image::ImageFile;
+use crate::image::debug_file::DebugDirs;
+use crate::symdb::SymbolDb;
+
+pub fn run(args: &DiscoverArgs) -> Result<ExitCode> {
+    let db = SymbolDb::load()?;
+    let dirs = DebugDirs {
+        global: args.debug_dir.clone(),
+    };
+    let mut outcome = Outcome::default();
+    let mut objects = Vec::new();
+    let mut out = AutoStream::new(io::stdout().lock(), args.color.choice());
+    for path in &args.paths {
+        for file in files(path) {
+            let report = file.and_then(|path| examine(&path, &db, &dirs));
+            outcome.count(&report);
+            if args.json {
+                objects.extend(object(path, report));
+                continue;
+            }
+            if let Some(report) = shown(report)
+                && !print(&mut out, &report, args.explain)?
+            {
+                return Ok(ExitCode::SUCCESS);
+            }
+        }
+    }
+    if args.json {
+        let text = serde_json::to_string_pretty(&objects)
+            .map_err(|error| Error::invalid(format!("failed to write JSON: {error}")))?;
+        written(writeln!(out, "{text}"))?;
+    }
+    Ok(outcome.code())
+}
+
+/// One file's result; `None` for a file in a directory that is not ELF at all.
+fn examine(path: &Found, db: &SymbolDb, dirs: &DebugDirs) -> Result<Option<Report>> {
+    let file = ImageFile::open(&path.path)?;
+    if path.in_directory && !file.bytes().starts_with(b"\x7fELF") {
+        return Ok(None);
+    }
+    discover::examine(&file, db, dirs).map(Some)
+}
+
+/// What decides the exit status.
+#[derive(Default)]
+struct Outcome {
+    found: bool,
+    failed: bool,
+}
+
+impl Outcome {
+    fn count(&mut self, result: &Result<Option<Report>>) {
+        match result {
+            Ok(Some(report)) => self.found |= !report.findings.is_empty(),
+            Ok(None) => {}
+            Err(_) => self.failed = true,
+        }
+    }
+
+    fn code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self { failed: true, .. } => exit::FAILURE,
+            Self { found: true, .. } => exit::OK,
+            _ => exit::NOTHING,
+        })
+    }
+}
+
+struct Found {
+    path: PathBuf,
+    in_directory: bool,
+}
+
+/// The file itself, or all regular files of a directory in the order of their names. Links inside of
+/// it are not followed: each file is told once.
+fn files(path: &Path) -> Box<dyn Iterator<Item = Result<Found>>> {
+    if !path.is_dir() {
+        return Box::new(std::iter::once(Ok(Found {
+            path: path.to_owned(),
+            in_directory: false,
+        })));
+    }
+    let walk = WalkDir::new(path).sort_by_file_name().into_iter();
+    Box::new(walk.filter_map(|entry| match entry {
+        Ok(entry) => entry.file_type().is_file().then(|| {
+            Ok(Found {
+                path: entry.into_path(),
+                in_directory: true,
+            })
+        }),
+        Err(error) => Some(Err(Error::new(ErrorKind::Io, error.to_string()))),
+    }))
+}
+
+/// A file's object; a broken file has one as well, so that nothing that was named is missing.
+fn object(path: &Path, result: Result<Option<Report>>) -> Option<serde_json::Value> {
+    match result {
+        Ok(report) => report.map(|report| json!(report)),
+        Err(error) => {
+            anstream::eprintln!("agentsight: {error:#}");
+            Some(json!({ "path": path, "error": format!("{error:#}") }))
+        }
+    }
+}
+
+fn shown(result: Result<Option<Report>>) -> Option<Report> {
+    result.unwrap_or_else(|error| {
+        anstream::eprintln!("agentsight: {error:#}");
+        None
+    })
+}
+
+/// `false`: the reader hung up.
+fn print(out: &mut impl Write, report: &Report, explain: bool) -> Result<bool> {
+    let mut text = String::new();
+    describe(report, explain, &mut text);
+    written(out.write_all(text.as_bytes()))
+}
+
+fn written(result: io::Result<()>) -> Result<bool> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        result => result
+            .context(|| "failed to write to stdout")
+            .map(|()| true),
+    }
+}
+
+fn describe(report: &Report, explain: bool, text: &mut String) {
+    let bold = Style::new().bold();
+    let id = report.build_id.as_deref();
+    text.push_str(&format!(
+        "{bold}{}{bold:#}: {}, {} bytes, {}\n",
+        report.path,
+        report.arch,
+        report.size,
+        id.map_or("no build ID".to_owned(), |id| format!("build ID {id}")),
+    ));
+    for finding in &report.findings {
+        describe_finding(finding, explain, text);
+    }
+    let red = Style::new().fg_color(Some(AnsiColor::Red.into()));
+    for refusal in &report.refused {
+        text.push_str(&format!(
+            "  {red}{} refused{red:#}: {}\n",
+            refusal.library, refusal.reason
+        ));
+    }
+    for import in &report.imports {
+        text.push_str(&format!(
+            "  calls {} in another file: {}\n",
+            import.library,
+            import.functions.join(", ")
+        ));
+    }
+    if report.findings.is_empty() && report.refused.is_empty() {
+        text.push_str("  no TLS library found\n");
+    }
+    if explain {
+        describe_ladder(report, text);
+    }
+}
+
+fn describe_finding(finding: &Finding, explain: bool, text: &mut String) {
+    let green = Style::new().fg_color(Some(AnsiColor::Green.into()));
+    text.push_str(&format!(
+        "  {green}{}{green:#} {}: {} functions\n",
+        finding.library,
+        finding.version.as_deref().unwrap_or("(version unknown)"),
+        finding.functions.len()
+    ));
+    let mut table = plain_table();
+    table.set_header([
+        "function",
+        "role",
+        "vaddr",
+        "file offset",
+        "confidence",
+        "found in",
+    ]);
+    for function in &finding.functions {
+        table.add_row(row(function));
+    }
+    indent(&table, text);
+    if explain {
+        for function in &finding.functions {
+            explain_function(function, text);
+        }
+    }
+}
+
+fn row(function: &Function) -> [String; 6] {
+    let methods: BTreeSet<_> = function.evidence.iter().map(|e| e.method).collect();
+    let methods: Vec<_> = methods.iter().map(|method| method.as_str()).collect();
+    [
+        function.name.clone(),
+        function.role.as_str().to_owned(),
+        function.vaddr.to_string(),
+        function.file_offset.to_string(),
+        function.confidence.as_str().to_owned(),
+        methods.join(", "),
+    ]
+}
+
+fn explain_function(function: &Function, text: &mut String) {
+    text.push_str(&format!(
+        "    {} at {}: {} confidence\n",
+        function.name,
+        function.vaddr,
+        function.confidence.as_str()
+    ));
+    for evidence in &function.evidence {
+        let method = evidence.method.as_str();
+        text.push_str(&format!("      {method}: {}\n", evidence.detail));
+    }
+    let exits: Vec<_> = function.sites.exits.iter().map(|exit| exit.kind).collect();
+    text.push_str(&format!(
+        "      probes: {} at file offset {}{}\n",
+        function.sites.entry.kind,
+        function.sites.entry.file_offset,
+        if exits.is_empty() {
+            String::new()
+        } else {
+            format!(", and {} there", exits.join(", "))
+        }
+    ));
+}
+
+fn describe_ladder(report: &Report, text: &mut String) {
+    text.push_str("  evidence ladder:\n");
+    let mut table = plain_table();
+    for rung in &report.ladder {
+        table.add_row([
+            rung.method.as_str().to_owned(),
+            format!("{} names", rung.found),
+            rung.outcome.clone(),
+        ]);
+    }
+    indent(&table, text);
+}
+
+fn plain_table() -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table
+}
+
+fn indent(table: &Table, text: &mut String) {
+    for line in table.lines() {
+        text.push_str("   ");
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+}

@@ -1,0 +1,51 @@
+//! Texts that the binary makes of itself: man pages, shell completions, the schema of its JSON lines.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+use super::args::Args;
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::sink::LINES_SCHEMA;
+
+/// Prints a completion script.
+pub fn completions(shell: Shell) -> Result<ExitCode> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "agentsight", &mut script);
+    print(&script)
+}
+
+/// Prints the man page of the program or of one subcommand.
+pub fn man(command: Option<&str>) -> Result<ExitCode> {
+    let mut program = Args::command();
+    program.build();
+    let page = match command {
+        None => program,
+        Some(name) => program
+            .find_subcommand(name)
+            .cloned()
+            .map(|found| found.name(format!("agentsight-{name}")))
+            .ok_or_else(|| Error::new(ErrorKind::Usage, format!("no subcommand {name}")))?,
+    };
+    let mut text = Vec::new();
+    clap_mangen::Man::new(page)
+        .render(&mut text)
+        .context(|| "failed to write the man page")?;
+    print(&text)
+}
+
+/// Prints the JSON Schema of `attach --json`.
+pub fn schema() -> Result<ExitCode> {
+    print(LINES_SCHEMA.as_bytes())
+}
+
+fn print(text: &[u8]) -> Result<ExitCode> {
+    match io::stdout().lock().write_all(text) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context(|| "failed to write to stdout")
+        }
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}

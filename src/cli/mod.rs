@@ -1,0 +1,40 @@
+//! The command line: parses, runs one subcommand, turns errors into messages and exit codes. Data goes
+//! to stdout, messages to stderr.
+
+mod args;
+#[cfg(feature = "bpf")]
+mod attach;
+mod discover;
+mod exit;
+mod generate;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Args, Command};
+
+/// Runs the program with these arguments (the first is its own name).
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args = match Args::try_parse_from(arguments) {
+        Ok(args) => args,
+        Err(error) => {
+            // Help goes to stdout and is no failure; a broken pipe there is none either.
+            let _ = error.print();
+            return exit::from_clap(&error);
+        }
+    };
+    let result = match args.command {
+        #[cfg(feature = "bpf")]
+        Command::Attach(args) => attach::run(&args),
+        Command::Completions { shell } => generate::completions(shell),
+        Command::Discover(args) => discover::run(&args),
+        Command::Man { command } => generate::man(command.as_deref()),
+        Command::Schema => generate::schema(),
+    };
+    result.unwrap_or_else(|error| {
+        anstream::eprintln!("agentsight: {error:#}");
+        exit::from_error(&error)
+    })
+}

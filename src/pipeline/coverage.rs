@@ -1,0 +1,292 @@
+//! Which files are probed. A program's TLS may live in its own file, in a library that it needs, or
+//! in one that it loads later; each file is examined once, whoever uses it.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use super::Progress;
+use crate::attach::Session;
+use crate::discover::{self, Report};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::ProcessId;
+use crate::event::wire::{ConnState, Counter};
+use crate::host::{libraries, processes};
+use crate::image::debug_file::DebugDirs;
+use crate::image::{FileIdentity, Image, ImageFile};
+use crate::plan::ProbePlan;
+use crate::stream::FunctionNames;
+use crate::symdb::SymbolDb;
+
+/// An executable, not a library: `ET_EXEC`, marked as PIE, or with a loader and no library name.
+pub fn is_program(image: &Image<'_>) -> bool {
+    image.file_type == object::elf::ET_EXEC.0
+        || image.is_pie()
+        || (image.interpreter.is_some() && image.soname().is_none())
+}
+
+/// What one file brought.
+#[derive(Clone, Copy, Debug, Default)]
+struct Covered {
+    /// Plaintext will be seen in it.
+    captures: bool,
+}
+
+/// The probes of a run.
+pub struct Coverage<'c> {
+    session: Session,
+    db: &'c SymbolDb,
+    dirs: &'c DebugDirs,
+    progress: &'c mut dyn Progress,
+    /// Inodes that need no second look.
+    seen: HashSet<processes::Inode>,
+    /// The executable whose processes are covered; `None` for a library.
+    program: Option<FileIdentity>,
+}
+
+impl<'c> Coverage<'c> {
+    /// Nothing is covered yet.
+    pub fn new(
+        session: Session,
+        db: &'c SymbolDb,
+        dirs: &'c DebugDirs,
+        progress: &'c mut dyn Progress,
+    ) -> Self {
+        Self {
+            session,
+            db,
+            dirs,
+            progress,
+            seen: HashSet::new(),
+            program: None,
+        }
+    }
+
+    /// Covers an executable: itself, what it needs, what its processes have loaded, and what they will.
+    ///
+    /// # Errors
+    /// There is nothing to attach to, now or later.
+    pub fn cover_program(&mut self, program: ImageFile) -> Result<()> {
+        self.session.add_target(program.file())?;
+        self.program = Some(program.identity());
+        let needed = libraries::needed(&program);
+        let interpreter = interpreter(&program);
+        let path = program.path().to_owned();
+        let mut captures = self.cover(program)?.captures;
+        for library in needed {
+            captures |= self.cover_gently(library).captures;
+        }
+        if let Some(loader) = &interpreter {
+            self.watch_loader(loader);
+        }
+        for pid in self.running() {
+            captures |= self.cover_maps(pid);
+        }
+        match (captures, interpreter) {
+            (true, _) => Ok(()),
+            (false, Some(_)) => {
+                let path = path.display();
+                self.progress.notice(&format!(
+                    "waiting: no TLS library in {path} yet; what its processes load later is probed then"
+                ));
+                Ok(())
+            }
+            (false, None) => Err(nothing(&path)),
+        }
+    }
+
+    /// Covers one library in whatever process uses it, with the other half that NSS needs.
+    ///
+    /// # Errors
+    /// It has nothing to attach to.
+    pub fn cover_library(&mut self, library: ImageFile) -> Result<()> {
+        let path = library.path().to_owned();
+        let mut captures = false;
+        for half in nss_halves(&library) {
+            captures |= self.cover_gently(half).captures;
+        }
+        captures |= self.cover(library)?.captures;
+        if captures {
+            Ok(())
+        } else {
+            Err(nothing(&path))
+        }
+    }
+
+    fn running(&self) -> Vec<i32> {
+        self.program.map(processes::running).unwrap_or_default()
+    }
+
+    /// A process loaded something: covers what is new.
+    pub fn cover_process(&mut self, pid: u32) {
+        if let Ok(pid) = i32::try_from(pid) {
+            self.cover_maps(pid);
+        }
+    }
+
+    /// Looks at all processes again, for those that load code without telling a loader that we know.
+    pub fn sweep(&mut self) {
+        for pid in self.running() {
+            self.cover_maps(pid);
+        }
+    }
+
+    fn cover_maps(&mut self, pid: i32) -> bool {
+        let mut captures = false;
+        for mapped in processes::mapped_files(pid) {
+            if self.seen.contains(&mapped.inode) {
+                continue;
+            }
+            self.seen.insert(mapped.inode);
+            match mapped.open() {
+                Ok(file) => captures |= self.cover_gently(file).captures,
+                // It ended, or unmapped the file: nothing to cover any more.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => self.progress.notice(&format!("not examined: {error:#}")),
+            }
+        }
+        captures
+    }
+
+    /// Covers a file that the user did not name: what is wrong with it stops nothing.
+    fn cover_gently(&mut self, file: ImageFile) -> Covered {
+        let path = file.path().to_owned();
+        self.cover(file).unwrap_or_else(|error| {
+            let path = path.display();
+            self.progress
+                .notice(&format!("not attached: {path}: {error:#}"));
+            Covered::default()
+        })
+    }
+
+    fn cover(&mut self, file: ImageFile) -> Result<Covered> {
+        let identity = file.identity();
+        self.seen.insert((identity.dev, identity.ino));
+        let report = discover::examine(&file, self.db, self.dirs)?;
+        for refusal in &report.refused {
+            self.progress.notice(&format!(
+                "not attached: {} in {}: {}",
+                refusal.library, report.path, refusal.reason
+            ));
+        }
+        let image = file.image()?;
+        let plan = ProbePlan::new(&report, image.arch, image.is_64, identity)?;
+        if plan.probes.is_empty() {
+            return Ok(Covered::default());
+        }
+        let attached = self.session.attach(&plan, file.file())?;
+        for (function, reason) in &attached.failed {
+            self.progress.notice(&format!(
+                "not attached: {function} in {}: {reason}",
+                report.path
+            ));
+        }
+        self.tell_attached(&report, attached.functions);
+        Ok(Covered {
+            captures: plan.captures() && attached.functions > 0,
+        })
+    }
+
+    fn tell_attached(&mut self, report: &Report, functions: usize) {
+        let names: Vec<_> = report
+            .findings
+            .iter()
+            .map(|finding| match &finding.version {
+                Some(version) => format!("{} {version}", finding.library),
+                None => finding.library.clone(),
+            })
+            .collect();
+        self.progress.notice(&format!(
+            "attached: {} in {}, {functions} functions",
+            names.join(" and "),
+            report.path
+        ));
+    }
+
+    /// Without the loader's help, new libraries are found by looking now and then.
+    fn watch_loader(&mut self, loader: &Path) {
+        let attached = ImageFile::open(loader).and_then(|file| {
+            let image = file.image()?;
+            let offset = image
+                .function_offset(b"_dl_debug_state")
+                .ok_or_else(|| Error::new(ErrorKind::NotFound, "it has no _dl_debug_state"))?;
+            self.session.attach_loader(offset, file.file())
+        });
+        if let Err(error) = attached {
+            let loader = loader.display();
+            self.progress.notice(&format!(
+                "libraries that are loaded later may be seen up to a second late: {loader}: {error:#}"
+            ));
+        }
+    }
+
+    /// A process ended: the kernel's table may forget it.
+    pub fn forget(&mut self, process: ProcessId) {
+        self.session.forget(process);
+    }
+
+    /// Connections that the kernel side knows to be open.
+    pub fn connections(&self) -> Vec<ConnState> {
+        self.session.connections()
+    }
+
+    /// The kernel side's counters.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub fn counters(&self) -> Result<Vec<(Counter, u64)>> {
+        self.session.counters()
+    }
+
+    /// Takes all probes away.
+    pub fn detach(&mut self) {
+        self.session.detach();
+    }
+}
+
+impl FunctionNames for Coverage<'_> {
+    fn name(&self, index: u16) -> (&str, &str) {
+        self.session
+            .function(index)
+            .map_or(("unknown", "unknown"), |function| {
+                (&function.library, &function.name)
+            })
+    }
+}
+
+fn interpreter(program: &ImageFile) -> Option<std::path::PathBuf> {
+    use std::os::unix::ffi::OsStrExt;
+    let image = program.image().ok()?;
+    let path = std::ffi::OsStr::from_bytes(image.interpreter?);
+    Some(path.into())
+}
+
+/// NSPR moves the plaintext, NSS tells which descriptors are TLS: mostly two files of one directory.
+fn nss_halves(library: &ImageFile) -> Vec<ImageFile> {
+    let named = |name: &str| {
+        let dir = library.path().parent()?;
+        let half = ImageFile::open(&dir.join(name)).ok()?;
+        (half.identity() != library.identity()).then_some(half)
+    };
+    let is_half = library.image().is_ok_and(|image| {
+        image.function_offset(b"PR_Write").is_some()
+            || image.function_offset(b"SSL_ImportFD").is_some()
+    });
+    if !is_half {
+        return Vec::new();
+    }
+    ["libssl3.so", "libnspr4.so"]
+        .into_iter()
+        .filter_map(named)
+        .collect()
+}
+
+fn nothing(path: &Path) -> Error {
+    Error::new(
+        ErrorKind::NotFound,
+        format!(
+            "nothing to attach to in {0}: no TLS library was found (agentsight discover --explain {0} \
+             tells what was tried)",
+            path.display()
+        ),
+    )
+}

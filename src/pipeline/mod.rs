@@ -1,0 +1,271 @@
+//! Wires the phases together: the only place that knows all of them, and the owner of the threads.
+//!
+//! The ring thread decodes records; this thread turns them into messages, prints them, and between
+//! them covers new libraries with probes. When printing is slow the ring fills up, and what finds no
+//! room there is counted and shown: nothing waits in the observed programs.
+
+mod command;
+mod coverage;
+mod summary;
+
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::RecvTimeoutError;
+
+use crate::attach::{RunningRing, Session, Settings};
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::event::Event;
+use crate::image::ImageFile;
+use crate::image::debug_file::DebugDirs;
+use crate::redact::Redactor;
+use crate::sink::Sink;
+use crate::stream::{Message, Tracker};
+use crate::symdb::SymbolDb;
+
+pub use summary::Summary;
+
+use coverage::Coverage;
+use summary::Losses;
+
+/// Between two looks at the clock and the child while no record comes.
+const TICK: Duration = Duration::from_millis(50);
+/// Between two looks for libraries that no loader announced, and at the kernel's loss counters.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// What to observe, and for how long.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Executable or shared library.
+    pub binary: PathBuf,
+    /// A command to run once the probes are in place; its end ends the run.
+    pub command: Vec<OsString>,
+    /// Payload bytes to keep of each call.
+    pub max_bytes: u64,
+    /// Size of the ring buffer.
+    pub ring_bytes: u32,
+    /// End after this time.
+    pub duration: Option<Duration>,
+    /// End after this many `tls.data` messages.
+    pub max_events: Option<u64>,
+    /// Mask secrets.
+    pub redact: bool,
+    /// Where separate debug files are.
+    pub debug_dirs: DebugDirs,
+}
+
+/// What a run tells on the way.
+pub trait Progress {
+    /// A line for the user: what was attached, what was not and why.
+    fn notice(&mut self, line: &str);
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The counts.
+    pub summary: Summary,
+    /// How the command ended, if there was one.
+    pub status: Option<ExitStatus>,
+}
+
+/// Observes until something ends it: a signal through `stop`, a limit, the end of the command, or a
+/// reader that wants no more.
+///
+/// # Errors
+/// The target holds nothing to attach to, a privilege is missing, the kernel cannot do it, or the
+/// output fails.
+pub fn run(
+    options: &Options,
+    sink: &mut dyn Sink,
+    progress: &mut dyn Progress,
+    stop: &Arc<AtomicBool>,
+) -> Result<Outcome> {
+    let db = SymbolDb::load()?;
+    let target = ImageFile::open(&options.binary)?;
+    let is_program = coverage::is_program(&target.image()?);
+    let session = Session::open(&Settings {
+        only_targets: is_program,
+        ring_bytes: options.ring_bytes,
+        max_bytes: options.max_bytes,
+    })?;
+    let ring = session.ring()?.start()?;
+    let mut coverage = Coverage::new(session, &db, &options.debug_dirs, progress);
+    if is_program {
+        coverage.cover_program(target)?;
+    } else {
+        coverage.cover_library(target)?;
+    }
+    let mut run = Run {
+        options,
+        sink,
+        stop,
+        ring,
+        coverage,
+        tracker: Tracker::default(),
+        redactor: options.redact.then(Redactor::new).transpose()?,
+        losses: Losses::default(),
+        end: End::None,
+    };
+    run.observe()
+}
+
+/// What ended a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    None,
+    /// All that was captured up to now is still wanted.
+    Finish,
+    /// The limit is reached, or the reader is gone: what still waits is not wanted.
+    Enough,
+}
+
+struct Run<'r> {
+    options: &'r Options,
+    sink: &'r mut dyn Sink,
+    stop: &'r Arc<AtomicBool>,
+    ring: RunningRing,
+    coverage: Coverage<'r>,
+    tracker: Tracker,
+    redactor: Option<Redactor>,
+    losses: Losses,
+    end: End,
+}
+
+impl Run<'_> {
+    fn observe(&mut self) -> Result<Outcome> {
+        let mut child = command::start(&self.options.command)?;
+        let deadline = self.options.duration.map(|time| Instant::now() + time);
+        let mut swept = Instant::now();
+        let mut status = None;
+        while self.end == End::None {
+            self.take_events()?;
+            if let Some(child) = &mut child {
+                status = child
+                    .try_wait()
+                    .context(|| "failed to wait for the command")?;
+            }
+            let is_over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            if status.is_some() || is_over || self.stop.load(Ordering::Acquire) {
+                self.end = self.end_or(End::Finish);
+            }
+            if swept.elapsed() >= SWEEP {
+                swept = Instant::now();
+                self.coverage.sweep();
+                self.tell_losses()?;
+            }
+        }
+        self.wind_up()?;
+        Ok(Outcome {
+            summary: self.summary(),
+            status,
+        })
+    }
+
+    fn end_or(&self, end: End) -> End {
+        if self.end == End::None { end } else { self.end }
+    }
+
+    /// Prints what comes until nothing comes for a moment.
+    fn take_events(&mut self) -> Result<()> {
+        match self.ring.events.recv_timeout(TICK) {
+            Ok(event) => self.take(event)?,
+            Err(RecvTimeoutError::Timeout) => return Ok(()),
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Error::new(ErrorKind::Io, "the ring buffer cannot be read"));
+            }
+        }
+        // Bounded, so that a flood does not keep us from the clock and the signals.
+        for _ in 0..1024 {
+            let Ok(event) = self.ring.events.try_recv() else {
+                break;
+            };
+            self.take(event)?;
+            if self.end != End::None {
+                return Ok(());
+            }
+        }
+        let flushed = self.sink.flush();
+        self.printed(flushed)
+    }
+
+    fn take(&mut self, event: Event) -> Result<()> {
+        match &event {
+            Event::Loader(caller) => self.coverage.cover_process(caller.process.pid),
+            Event::Exit(caller) => self.coverage.forget(caller.process),
+            _ => {}
+        }
+        let messages = self.tracker.push(event, &self.coverage);
+        self.print(messages)
+    }
+
+    fn print(&mut self, messages: Vec<Message>) -> Result<()> {
+        for mut message in messages {
+            if self.end == End::Enough {
+                return Ok(());
+            }
+            if let Some(redactor) = &mut self.redactor {
+                redactor.apply(&mut message);
+            }
+            let printed = self.sink.message(&message);
+            self.printed(printed)?;
+            let limit = self.options.max_events;
+            if limit.is_some_and(|limit| self.losses.printed(&message) >= limit) {
+                self.end = End::Enough;
+            }
+        }
+        Ok(())
+    }
+
+    /// A reader that hangs up (`| head`) has seen enough; that is no failure.
+    fn printed(&mut self, result: io::Result<()>) -> Result<()> {
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.end = End::Enough;
+                Ok(())
+            }
+            result => result.context(|| "failed to write the output"),
+        }
+    }
+
+    /// Losses that belong to no connection are told as soon as they are noticed.
+    fn tell_losses(&mut self) -> Result<()> {
+        let counters = self.coverage.counters()?;
+        for (cause, bytes, records) in self.losses.since(&counters, self.ring.undecodable()) {
+            let messages = self.tracker.lost(cause, bytes, records);
+            self.print(messages)?;
+        }
+        Ok(())
+    }
+
+    /// Probes off first; then everything that is in the ring comes out.
+    fn wind_up(&mut self) -> Result<()> {
+        self.coverage.detach();
+        self.ring.finish();
+        if self.end == End::Enough {
+            return Ok(());
+        }
+        while let Ok(event) = self.ring.events.recv() {
+            self.take(event)?;
+        }
+        let open = self.coverage.connections();
+        let messages = self.tracker.finish(&open);
+        self.print(messages)?;
+        self.tell_losses()?;
+        let flushed = self.sink.flush();
+        self.printed(flushed)
+    }
+
+    fn summary(&self) -> Summary {
+        Summary {
+            totals: self.tracker.totals().clone(),
+            masked: self.redactor.as_ref().map_or(0, Redactor::masked),
+            counters: self.losses.counters().clone(),
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The end of a run in numbers: what came, what is missing, and why.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::event::wire::Counter;
+use crate::stream::{Cause, Message, Totals};
+
+/// What a run captured and what it lost.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// From the streams.
+    pub totals: Totals,
+    /// Secrets masked.
+    pub masked: u64,
+    /// The kernel side's counters at the end.
+    pub counters: BTreeMap<Counter, u64>,
+}
+
+impl Summary {
+    /// Bytes and records lost, not counting what the user did not want; per cause.
+    pub fn lost(&self) -> impl Iterator<Item = (Cause, u64, u64)> + '_ {
+        let gaps = self.totals.gaps.iter();
+        gaps.filter(|(cause, _)| cause.is_loss())
+            .map(|(cause, (bytes, records))| (*cause, *bytes, *records))
+    }
+
+    fn counter(&self, counter: Counter) -> u64 {
+        self.counters.get(&counter).copied().unwrap_or(0)
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [written, read] = self.totals.bytes;
+        writeln!(
+            f,
+            "captured: {} events on {} connections, {written} B written, {read} B read",
+            self.totals.events, self.totals.connections
+        )?;
+        let mut is_whole = true;
+        for (cause, bytes, records) in self.lost() {
+            is_whole = false;
+            writeln!(f, "lost: {} ({bytes} B, {records} records)", cause.as_str())?;
+        }
+        if is_whole {
+            writeln!(f, "lost: nothing")?;
+        }
+        let truncated = self.counter(Counter::TruncatedBytes);
+        if truncated > 0 {
+            writeln!(f, "truncated: {truncated} B by --max-bytes")?;
+        }
+        if self.masked > 0 {
+            writeln!(
+                f,
+                "masked: {} secrets (--no-redact shows them)",
+                self.masked
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Watches the loss counters that no record tells about.
+#[derive(Debug, Default)]
+pub struct Losses {
+    counters: BTreeMap<Counter, u64>,
+    undecodable: u64,
+    events: u64,
+}
+
+impl Losses {
+    /// The counters when they were last read.
+    pub fn counters(&self) -> &BTreeMap<Counter, u64> {
+        &self.counters
+    }
+
+    /// Counts printed `tls.data` messages: how many up to now.
+    pub fn printed(&mut self, message: &Message) -> u64 {
+        self.events += u64::from(matches!(message, Message::Data { .. }));
+        self.events
+    }
+
+    /// What was lost since the last call: cause, bytes, records. Losses that show as gaps of a
+    /// connection are not told again.
+    pub fn since(
+        &mut self,
+        counters: &[(Counter, u64)],
+        undecodable: u64,
+    ) -> Vec<(Cause, u64, u64)> {
+        let mut grown = BTreeMap::new();
+        for (counter, value) in counters {
+            let before = self.counters.insert(*counter, *value).unwrap_or(0);
+            grown.insert(*counter, value.saturating_sub(before));
+        }
+        let grown = |counter| grown.get(&counter).copied().unwrap_or(0);
+        let bad = undecodable.saturating_sub(self.undecodable);
+        self.undecodable = undecodable;
+        let losses = [
+            (
+                Cause::ConnectionTableFull,
+                grown(Counter::ConnFullBytes),
+                grown(Counter::ConnFullRecords),
+            ),
+            (Cause::CallTableFull, 0, grown(Counter::CallFull)),
+            (Cause::GuardUnknown, grown(Counter::GuardUnknownBytes), 0),
+            (Cause::BadResult, 0, grown(Counter::BadResult)),
+            (Cause::Undecodable, 0, bad),
+        ];
+        losses
+            .into_iter()
+            .filter(|(_, bytes, records)| bytes + records > 0)
+            .collect()
+    }
+}

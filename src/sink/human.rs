@@ -1,0 +1,246 @@
+//! For people at a terminal: a headline and the text of each piece of plaintext. What processes sent
+//! is hostile: control characters are shown, never obeyed.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style as Colour};
+
+use super::{Clock, Sink};
+use crate::event::Direction;
+use crate::stream::{Gap, Message, Origin, Payload};
+
+/// Bytes of binary data shown without `--hex`.
+const BINARY_SHOWN: usize = 64;
+const HEX_WIDTH: usize = 16;
+
+/// How payloads are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// Text as text, the start of binary data as a hex dump.
+    Auto,
+    /// All as a hex dump.
+    Hex,
+}
+
+/// Prints blocks for people. Colours are always written: the stream under it strips them.
+pub struct Human<W> {
+    out: W,
+    clock: Clock,
+    style: Style,
+}
+
+impl<W: Write> Human<W> {
+    /// Writes to `out`, which should be buffered.
+    pub fn new(out: W, clock: Clock, style: Style) -> Self {
+        Self { out, clock, style }
+    }
+
+    fn headline(&mut self, colour: AnsiColor, origin: &Origin, text: &str) -> io::Result<()> {
+        let time = self.clock.time(origin.ts_ns);
+        let time = time.to_zoned(jiff::tz::TimeZone::system());
+        let colour = Colour::new().fg_color(Some(colour.into()));
+        let dim = Colour::new().dimmed();
+        writeln!(
+            self.out,
+            "{dim}{}{dim:#} {colour}{}[{}] {} {} {text}{colour:#}",
+            time.strftime("%H:%M:%S%.6f"),
+            printable(&origin.comm.to_string()),
+            origin.pid,
+            origin.library,
+            origin.conn,
+        )
+    }
+
+    fn data(&mut self, origin: &Origin, payload: &Payload) -> io::Result<()> {
+        let (colour, arrow) = match payload.direction {
+            Direction::Write => (AnsiColor::Green, "write"),
+            Direction::Read => (AnsiColor::Cyan, "read"),
+        };
+        let len = payload.bytes.len();
+        let mut text = format!("{arrow} {len} B");
+        if payload.call_len != len as u64 {
+            let _ = write!(text, " of {} (at {})", payload.call_len, payload.offset);
+        }
+        if payload.early {
+            text.push_str(" early data");
+        }
+        self.headline(colour, origin, &text)?;
+        match (self.style, as_text(&payload.bytes)) {
+            (Style::Auto, Some(text)) => self.text(&text),
+            (Style::Auto, None) => self.hex(&payload.bytes, payload.offset, BINARY_SHOWN),
+            (Style::Hex, _) => self.hex(&payload.bytes, payload.offset, usize::MAX),
+        }
+    }
+
+    fn text(&mut self, text: &str) -> io::Result<()> {
+        let text = printable(text);
+        self.out.write_all(text.as_bytes())?;
+        if text.ends_with('\n') {
+            Ok(())
+        } else {
+            self.out.write_all(b"\n")
+        }
+    }
+
+    fn hex(&mut self, bytes: &[u8], offset: u64, limit: usize) -> io::Result<()> {
+        let shown = bytes.get(..limit.min(bytes.len())).unwrap_or_default();
+        for (n, row) in shown.chunks(HEX_WIDTH).enumerate() {
+            let hex = row.iter().fold(String::new(), |mut hex, byte| {
+                let _ = write!(hex, "{byte:02x} ");
+                hex
+            });
+            let text: String = row.iter().map(|byte| visible(*byte)).collect();
+            let at = offset.saturating_add((n * HEX_WIDTH) as u64);
+            writeln!(self.out, "  {at:08x}  {hex:<48} |{text}|")?;
+        }
+        match bytes.len() - shown.len() {
+            0 => Ok(()),
+            left => writeln!(
+                self.out,
+                "  … {left} more bytes of binary data (--hex shows all)"
+            ),
+        }
+    }
+
+    fn gap(&mut self, origin: Option<&Origin>, gap: &Gap) -> io::Result<()> {
+        let mut text = String::from("MISSING");
+        if gap.bytes > 0 {
+            let _ = write!(text, " {} B", gap.bytes);
+        }
+        if gap.records > 0 {
+            let _ = write!(text, " in {} records", gap.records);
+        }
+        if let Some(direction) = gap.direction {
+            let _ = write!(text, " {direction}");
+        }
+        let _ = write!(text, ": {}", gap.cause.as_str());
+        match origin {
+            Some(origin) => self.headline(AnsiColor::Red, origin, &text),
+            None => writeln!(self.out, "{text}"),
+        }
+    }
+}
+
+impl<W: Write> Sink for Human<W> {
+    fn message(&mut self, message: &Message) -> io::Result<()> {
+        match message {
+            Message::Close {
+                origin,
+                reason,
+                totals: [written, read],
+            } => {
+                let text = format!(
+                    "closed ({}): {written} B written, {read} B read",
+                    reason.as_str()
+                );
+                self.headline(AnsiColor::BrightBlack, origin, &text)
+            }
+            Message::Data { origin, payload } => self.data(origin, payload),
+            Message::Gap { origin, gap } => self.gap(origin.as_ref(), gap),
+            Message::Open { origin, from_start } => {
+                let text = if *from_start {
+                    "opened"
+                } else {
+                    "joined: what came before was not seen"
+                };
+                self.headline(AnsiColor::BrightBlack, origin, text)
+            }
+            Message::Shutdown(_) => Ok(()), // the close that follows tells more
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// The bytes as text, if people would call them that: UTF-8 but for characters cut at either end, and
+/// no control characters that text does not have.
+fn as_text(bytes: &[u8]) -> Option<String> {
+    let is_continuation = |byte: &&u8| **byte & 0xc0 == 0x80;
+    let cut_before = bytes.iter().take(3).take_while(is_continuation).count();
+    let inner = bytes.get(cut_before..)?;
+    let valid = match std::str::from_utf8(inner) {
+        Ok(_) => inner.len(),
+        // `None`: the input ended in the middle of a character.
+        Err(error) if error.error_len().is_none() => error.valid_up_to(),
+        Err(_) => return None,
+    };
+    let odd = |byte: &&u8| **byte < 0x20 && !b"\t\n\r\x1b".contains(*byte);
+    if inner.iter().take(valid).any(|byte| odd(&byte)) {
+        return None;
+    }
+    Some(String::from_utf8_lossy(bytes).into_owned())
+}
+
+/// Text that does nothing to a terminal: control and direction-changing characters are spelled out.
+fn printable(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\n' | '\t' => safe.push(c),
+            '\r' if chars.peek() == Some(&'\n') => {}
+            // Bidirectional controls can make text read as what it is not (CVE-2021-42574).
+            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                safe.extend(c.escape_unicode());
+            }
+            _ if c.is_control() => safe.extend(c.escape_default()),
+            _ => safe.push(c),
+        }
+    }
+    safe
+}
+
+fn visible(byte: u8) -> char {
+    if byte.is_ascii_graphic() || byte == b' ' {
+        char::from(byte)
+    } else {
+        '.'
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Nothing a process sends reaches the terminal as a control.
+        #[test]
+        fn no_controls_survive(text in any::<String>()) {
+            prop_assert!(!printable(&text).chars().any(|c| c.is_control() && c != '\n' && c != '\t'));
+        }
+
+        /// Any split of a text is still shown as text.
+        #[test]
+        fn split_text_is_text(text in "[a-zä€😀\n ]{4,40}", at in 0usize..160) {
+            let at = at.min(text.len());
+            let (a, b) = text.as_bytes().split_at(at);
+            prop_assert!(as_text(a).is_some());
+            prop_assert!(as_text(b).is_some());
+        }
+    }
+
+    /// Binary data is not taken for text.
+    #[test]
+    fn binary_is_binary() {
+        assert_eq!(as_text(b"\x00\x01\x02"), None);
+        assert_eq!(
+            as_text(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x12\x04"),
+            None
+        );
+        assert_eq!(as_text(&[0xff, 0xfe, b'a']), None);
+        assert!(as_text(b"GET / HTTP/1.1\r\n\r\n").is_some());
+    }
+
+    /// An escape sequence is spelled out, line ends are kept.
+    #[test]
+    fn escapes_are_spelled_out() {
+        assert_eq!(
+            printable("a\x1b[2Jb\r\nc\u{202e}"),
+            "a\\u{1b}[2Jb\nc\\u{202e}"
+        );
+    }
+}
