@@ -116,7 +116,7 @@ static __always_inline void emit_call(struct outgoing *out)
 }
 
 /* A record without payload. */
-static __always_inline void emit_mark(const struct event_header *header)
+static __always_inline void emit_mark_with(const struct event_header *header, __u64 wakeup)
 {
 	struct event_header *record = bpf_ringbuf_reserve(&ring, sizeof(*header), 0);
 
@@ -125,7 +125,18 @@ static __always_inline void emit_mark(const struct event_header *header)
 		return;
 	}
 	*record = *header;
-	bpf_ringbuf_submit(record, wakeup());
+	bpf_ringbuf_submit(record, wakeup);
+}
+
+static __always_inline void emit_mark(const struct event_header *header)
+{
+	emit_mark_with(header, wakeup());
+}
+
+/* User space is to act on it at once: a library just loaded wants its probes. */
+static __always_inline void emit_mark_now(const struct event_header *header)
+{
+	emit_mark_with(header, BPF_RB_FORCE_WAKEUP);
 }
 
 static __always_inline void fill_caller(struct event_header *header,

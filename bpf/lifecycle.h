@@ -12,7 +12,7 @@ static __always_inline void mark_process(__u8 kind)
 		return;
 	fill_caller(&header, &process);
 	header.kind = kind;
-	emit_mark(&header);
+	emit_mark_now(&header);
 }
 
 SEC("raw_tp/sched_process_exec")

@@ -36,6 +36,37 @@ pub fn needed(program: &ImageFile) -> Vec<ImageFile> {
     found
 }
 
+/// Libraries of these names where `program` would find them if it loaded them later, as Python's `_ssl`
+/// does: its own directories, `lib` beside its `bin`, and those of the system.
+pub fn likely<'n>(
+    program: &ImageFile,
+    names: impl Iterator<Item = &'n str>,
+) -> Vec<ImageFile> {
+    let Ok(image) = program.image() else {
+        return Vec::new();
+    };
+    let system = system_dirs();
+    let origin = program.path().parent().unwrap_or(Path::new("/"));
+    let mut run_path = image
+        .run_path()
+        .map(|dirs| split_run_path(dirs, origin))
+        .unwrap_or_default();
+    run_path.push(origin.join("../lib"));
+    let mut seen = HashSet::new();
+    names
+        .filter_map(|name| {
+            let request = Request {
+                name: name.into(),
+                run_path: run_path.clone(),
+                is_64: image.is_64,
+                machine: image.arch.to_string(),
+            };
+            request.find(&system)
+        })
+        .filter(|library| seen.insert(library.identity()))
+        .collect()
+}
+
 /// One `DT_NEEDED` entry with what decides where it is searched.
 struct Request {
     name: PathBuf,

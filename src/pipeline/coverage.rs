@@ -69,6 +69,7 @@ impl<'c> Coverage<'c> {
         self.session.add_target(program.file())?;
         self.program = Some(program.identity());
         let needed = libraries::needed(&program);
+        let likely = libraries::likely(&program, self.sonames());
         let interpreter = interpreter(&program);
         let path = program.path().to_owned();
         let mut captures = self.cover(program)?.captures;
@@ -84,14 +85,29 @@ impl<'c> Coverage<'c> {
         match (captures, interpreter) {
             (true, _) => Ok(()),
             (false, Some(_)) => {
-                let path = path.display();
-                self.progress.notice(&format!(
-                    "waiting: no TLS library in {path} yet; what its processes load later is probed then"
-                ));
+                self.expect(&path, likely);
                 Ok(())
             }
             (false, None) => Err(nothing(&path)),
         }
+    }
+
+    /// A program without TLS may load some later. What it would most probably load is probed before, so
+    /// that not even its first bytes are missed; anything else when it comes.
+    fn expect(&mut self, program: &Path, likely: Vec<ImageFile>) {
+        let program = program.display();
+        self.progress.notice(&format!(
+            "waiting: no TLS library in {program} yet; what its processes load later is probed when it \
+             comes, the system's libraries now"
+        ));
+        for library in likely {
+            self.cover_gently(library);
+        }
+    }
+
+    fn sonames(&self) -> impl Iterator<Item = &'c str> + use<'c> {
+        let libraries = self.db.libraries().iter();
+        libraries.flat_map(|library| library.sonames.iter().map(String::as_str))
     }
 
     /// Covers one library in whatever process uses it, with the other half that NSS needs.

@@ -156,6 +156,8 @@ pub struct Library {
     pub about: String,
     /// May occur with all its names prefixed (`LK_SSL_read`).
     pub prefixes: bool,
+    /// What its shared library is called (`DT_SONAME`), newest first.
+    pub sonames: Vec<String>,
     /// Functions that no complete copy lacks.
     pub core: Vec<String>,
     /// How to tell it from its relatives.
