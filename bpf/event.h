@@ -75,6 +75,7 @@ enum agentsight_op {
 	OP_UP_REF = 7,
 	OP_SET_FD = 8,    /* the buffer argument is the descriptor */
 	OP_SENDFILE = 9,  /* bytes move that no argument points to in one piece; entry and return */
+	OP_FLUSH = 10,    /* sends once more what was told already; needs entry and return */
 };
 
 enum agentsight_result {

@@ -9,14 +9,14 @@
  */
 #pragma once
 
-/* gnutls/lib/gnutls_int.h (3.3.5 to 3.8): struct mbuffer_st, which gnutls_packet_t points to. */
+/* gnutls lib/gnutls_int.h (3.3.5 to 3.8): struct mbuffer_st, which gnutls_packet_t points to. */
 struct gnutls_packet {
 	__u64 next;
 	__u64 prev;
+	__u64 mark; /* bytes of `data` that are used up */
 	__u64 data;
 	__u32 size;
 	__u32 pad;
-	__u64 mark;
 };
 
 /* The barriers keep clang from folding the loads into one with a computed context offset, which the
@@ -121,6 +121,28 @@ static __always_inline bool enter_sendfile(struct call *call)
 	return conn;
 }
 
+/* GnuTLS sends corked data with its own gnutls_record_send, on a buffer of its own. */
+static __always_inline bool enter_flush(const struct call_key *key, const struct call *call)
+{
+	struct conn *conn = find_conn(&call->conn);
+
+	if (!conn)
+		return false;
+	conn->active_tid[DIR_WRITE] = (__u32)key->pid_tgid;
+	conn->active_sp[DIR_WRITE] = key->sp;
+	conn->active_buf[DIR_WRITE] = 0;
+	conn->active_len[DIR_WRITE] = ~0ULL;
+	return true;
+}
+
+static __always_inline void leave_flush(const struct call *call)
+{
+	struct conn *conn = find_conn(&call->conn);
+
+	if (conn)
+		conn->active_tid[DIR_WRITE] = 0;
+}
+
 static __always_inline void enter_call(const struct call_key *key, struct call *call)
 {
 	__u8 op = COOKIE_OP(call->cookie);
@@ -128,6 +150,8 @@ static __always_inline void enter_call(const struct call_key *key, struct call *
 	if (op == OP_DATA && !enter_data(key, call))
 		return;
 	if (op == OP_SENDFILE && !enter_sendfile(call))
+		return;
+	if (op == OP_FLUSH && !enter_flush(key, call))
 		return;
 	if (bpf_map_update_elem(&calls, key, call, BPF_ANY))
 		count(COUNT_CALL_FULL, 1);
@@ -384,6 +408,9 @@ int tls_leave(struct pt_regs *ctx)
 		break;
 	case OP_SENDFILE:
 		leave_sendfile(&call, ret);
+		break;
+	case OP_FLUSH:
+		leave_flush(&call);
 		break;
 	case OP_HANDSHAKE:
 		leave_handshake(&call, ret);

@@ -185,7 +185,7 @@ impl Session {
         if plan.is_nss {
             self.add_nss_file(file)?;
         }
-        if plan.probes.iter().any(|probe| probe.library == "nspr") && !self.features.find_vma {
+        if plan.probes.iter().any(|probe| probe.cookie.is_nspr()) && !self.features.find_vma {
             return Err(Error::new(
                 ErrorKind::UnsupportedKernel,
                 "this kernel lacks bpf_find_vma (5.17), without which NSS's TLS connections cannot \

@@ -38,10 +38,7 @@ pub fn needed(program: &ImageFile) -> Vec<ImageFile> {
 
 /// Libraries of these names where `program` would find them if it loaded them later, as Python's `_ssl`
 /// does: its own directories, `lib` beside its `bin`, and those of the system.
-pub fn likely<'n>(
-    program: &ImageFile,
-    names: impl Iterator<Item = &'n str>,
-) -> Vec<ImageFile> {
+pub fn likely<'n>(program: &ImageFile, names: impl Iterator<Item = &'n str>) -> Vec<ImageFile> {
     let Ok(image) = program.image() else {
         return Vec::new();
     };

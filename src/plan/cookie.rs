@@ -31,6 +31,7 @@ enum Op {
     UpRef = 7,
     SetFd = 8,
     Sendfile = 9,
+    Flush = 10,
 }
 
 /// A packed probe description.
@@ -45,6 +46,7 @@ impl Cookie {
     pub(super) fn new(library: &str, role: Role, call: Call) -> Result<Self, &'static str> {
         let (op, direction) = match role {
             Role::Close => (Op::Shutdown, 0),
+            Role::Flush => (Op::Flush, 0),
             Role::Free => (Op::Free, 0),
             Role::Handshake => (Op::Handshake, 0),
             Role::New => (Op::New, 0),
@@ -85,9 +87,14 @@ impl Cookie {
 
     /// Whether the result matters.
     pub fn needs_return(self) -> bool {
-        [Op::Data, Op::Handshake, Op::New, Op::Sendfile]
+        [Op::Data, Op::Flush, Op::Handshake, Op::New, Op::Sendfile]
             .iter()
             .any(|op| *op as u8 == self.op())
+    }
+
+    /// Whether the object is an NSPR descriptor, which may be anything.
+    pub fn is_nspr(self) -> bool {
+        (self.0 >> 48) as u8 & PROBE_NSPR != 0
     }
 
     /// Whether plaintext passes here.

@@ -105,7 +105,11 @@ impl ProbePlan {
     fn add(&mut self, finding: &Finding, function: &Function) {
         match Cookie::new(&finding.library, function.role, function.call) {
             Ok(cookie) => self.probes.push(Probe {
-                library: finding.library.clone(),
+                library: match finding.library.as_str() {
+                    // NSPR moves the bytes, but the TLS connections are NSS's.
+                    "nspr" => "nss".to_owned(),
+                    library => library.to_owned(),
+                },
                 function: function.name.clone(),
                 entry: function.file_offset,
                 with_return: cookie.needs_return(),

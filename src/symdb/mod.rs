@@ -31,6 +31,8 @@ const FILES: &[(&str, &str)] = &[
 pub enum Role {
     /// Announces the end to the peer.
     Close,
+    /// Sends what earlier calls have gathered.
+    Flush,
     /// Gives the object back.
     Free,
     /// Negotiates; success opens the connection.
@@ -58,6 +60,7 @@ impl Role {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Close => "close",
+            Self::Flush => "flush",
             Self::Free => "free",
             Self::Handshake => "handshake",
             Self::New => "new",

@@ -1,0 +1,250 @@
+//! Runs the real binary against a real program, and reads back what it said.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::Value;
+
+/// Longest time any step may take on a busy machine with two cores.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One connection as it was captured.
+#[derive(Clone, Debug, Default)]
+pub struct Conn {
+    pub pid: u64,
+    pub library: String,
+    pub written: Vec<u8>,
+    pub read: Vec<u8>,
+    pub from_start: bool,
+    pub close: Option<String>,
+    pub functions: Vec<String>,
+}
+
+/// All that one run said.
+#[derive(Debug)]
+pub struct Captured {
+    pub conns: BTreeMap<String, Conn>,
+    pub gaps: Vec<Value>,
+    pub lines: Vec<Value>,
+    pub stderr: String,
+}
+
+/// A running `agentsight attach`.
+pub struct Capture {
+    child: Child,
+    stderr: BufReader<ChildStderr>,
+    said: String,
+    dir: tempfile::TempDir,
+}
+
+impl Capture {
+    /// Starts it and waits until probes are in place.
+    pub fn start(binary: &Path, options: &[&str]) -> Self {
+        let mut capture = Self::spawn(binary, options);
+        let deadline = Instant::now() + PATIENCE;
+        while !capture.said.contains("attached: ") || capture.said.contains("waiting: ") {
+            assert!(
+                Instant::now() < deadline,
+                "never attached: {}",
+                capture.said
+            );
+            let before = capture.said.len();
+            capture.stderr.read_line(&mut capture.said).unwrap();
+            assert_ne!(before, capture.said.len(), "ended early: {}", capture.said);
+            if capture.said.contains("waiting: ") && capture.said.contains("libssl.so.3,") {
+                break;
+            }
+        }
+        // NSPR comes in two files, and the notices of a program's other libraries may follow.
+        std::thread::sleep(Duration::from_millis(150));
+        capture
+    }
+
+    fn spawn(binary: &Path, options: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_agentsight"))
+            .args(["attach", "--json", "--no-redact", "--binary"])
+            .arg(binary)
+            .arg("-o")
+            .arg(dir.path().join("lines"))
+            .args(options)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        Self {
+            child,
+            stderr,
+            said: String::new(),
+            dir,
+        }
+    }
+
+    /// Ends it the way a user does, and reads everything it said.
+    pub fn stop(mut self) -> Captured {
+        signal(self.child.id(), "INT");
+        self.finish()
+    }
+
+    /// Waits until it ends by itself.
+    pub fn finish(&mut self) -> Captured {
+        self.stderr.read_to_string(&mut self.said).unwrap();
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}: {}", self.said);
+        read(
+            &self.dir.path().join("lines"),
+            std::mem::take(&mut self.said),
+        )
+    }
+
+    /// Ends it as nothing can be caught.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Runs it to its end with these options.
+    pub fn run(binary: &Path, options: &[&str]) -> Captured {
+        Self::spawn(binary, options).finish()
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill")
+        .args([&format!("-{name}"), &pid.to_string()])
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+fn read(path: &Path, stderr: String) -> Captured {
+    let text = fs::read_to_string(path).unwrap();
+    let schema: Value = serde_json::from_str(agentsight::sink::LINES_SCHEMA).unwrap();
+    let schema = jsonschema::validator_for(&schema).unwrap();
+    let mut captured = Captured {
+        conns: BTreeMap::new(),
+        gaps: Vec::new(),
+        lines: Vec::new(),
+        stderr,
+    };
+    for line in text.lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        if let Err(error) = schema.validate(&line) {
+            panic!("{error}: {line}");
+        }
+        captured.take(&line);
+        captured.lines.push(line);
+    }
+    captured
+}
+
+impl Captured {
+    fn take(&mut self, line: &Value) {
+        let kind = line["type"].as_str().unwrap();
+        if kind == "tls.gap" {
+            self.gaps.push(line.clone());
+        }
+        let Some(name) = line["conn"].as_str() else {
+            return;
+        };
+        let conn = self.conns.entry(name.to_owned()).or_default();
+        match kind {
+            "tls.open" => {
+                conn.pid = line["pid"].as_u64().unwrap();
+                conn.library = line["library"].as_str().unwrap().to_owned();
+                conn.from_start = line["from_start"].as_bool().unwrap();
+            }
+            "tls.data" => conn.push(line),
+            "tls.close" => {
+                assert!(conn.close.is_none(), "closed twice: {line}");
+                conn.close = line["reason"].as_str().map(str::to_owned);
+            }
+            _ => {}
+        }
+    }
+
+    /// Demands that nothing is missing, by the lines and by the summary.
+    pub fn assert_whole(&self) {
+        assert_eq!(self.gaps, Vec::<Value>::new(), "{}", self.stderr);
+        assert!(self.stderr.contains("lost: nothing"), "{}", self.stderr);
+    }
+
+    /// Both streams of each connection that moved bytes, sorted.
+    pub fn streams(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut streams: Vec<_> = self
+            .conns
+            .values()
+            .map(|conn| (conn.written.clone(), conn.read.clone()))
+            .filter(|(written, read)| !written.is_empty() || !read.is_empty())
+            .collect();
+        streams.sort();
+        streams
+    }
+
+    /// All plaintext, whatever the connection.
+    pub fn all_bytes(&self) -> Vec<u8> {
+        let conns = self.conns.values();
+        conns
+            .flat_map(|conn| [conn.written.clone(), conn.read.clone()].concat())
+            .collect()
+    }
+}
+
+impl Conn {
+    fn push(&mut self, line: &Value) {
+        let bytes = match (line["data"].as_str(), line["data_b64"].as_str()) {
+            (Some(text), None) => text.as_bytes().to_vec(),
+            (None, Some(packed)) => BASE64_STANDARD.decode(packed).unwrap(),
+            other => panic!("{other:?}: {line}"),
+        };
+        assert_eq!(bytes.len() as u64, line["len"].as_u64().unwrap());
+        let function = line["function"].as_str().unwrap().to_owned();
+        if !self.functions.contains(&function) {
+            self.functions.push(function);
+        }
+        let stream = match line["direction"].as_str() {
+            Some("write") => &mut self.written,
+            Some("read") => &mut self.read,
+            other => panic!("{other:?}"),
+        };
+        // With gaps the streams of a test are not compared; without, offsets must be seamless.
+        let offset = line["offset"].as_u64().unwrap();
+        if offset == stream.len() as u64 {
+            stream.extend(bytes);
+        } else {
+            let from = stream.len() as u64;
+            assert!(offset > from, "overlaps at {from}: {line}");
+            stream.resize(offset as usize, b'?');
+            stream.extend(bytes);
+        }
+    }
+}
+
+/// A file of these tests' own.
+pub fn temp_file(dir: &tempfile::TempDir, name: &str, bytes: &[u8]) -> PathBuf {
+    let path = dir.path().join(name);
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+/// Waits until `done`, or fails with `what`.
+pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < deadline, "{what} never happened");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
