@@ -34,6 +34,18 @@ static __always_inline void fill_conn(struct event_header *header, const struct 
 	header->conn_id = conn->id;
 	header->conn_ptr = key->ptr;
 	header->fd = conn->fd;
+	if (conn->born)
+		header->flags |= FLAG_BORN;
+}
+
+static __always_inline void bear_conn(const struct conn_key *key, __s32 fd)
+{
+	struct conn *conn = find_or_make_conn(key);
+
+	if (!conn)
+		return;
+	conn->born = 1;
+	conn->fd = fd;
 }
 
 /* The final word on a connection: how many bytes moved each way, whoever lost them. */
@@ -48,7 +60,7 @@ static __always_inline void close_conn(const struct conn_key *key, __u16 functio
 	fill_conn(&header, key, conn);
 	header.kind = KIND_CLOSE;
 	header.function = function;
-	header.flags = flags;
+	header.flags |= flags;
 	header.offset = conn->offset[DIR_WRITE];
 	header.call_len = conn->offset[DIR_READ];
 	emit_mark(&header);

@@ -30,6 +30,7 @@ enum agentsight_flag {
 	FLAG_TRUNCATED = 8, /* the user's --max-bytes cut `missing` bytes off */
 	FLAG_EARLY = 16,    /* TLS 1.3 early data (0-RTT) */
 	FLAG_REUSED = 32,   /* closed because its address was handed out anew */
+	FLAG_BORN = 64,     /* we saw the connection object being made: nothing came before */
 };
 
 /* Precedes every payload in the ring buffer. Times are CLOCK_BOOTTIME. */
@@ -159,7 +160,7 @@ struct conn {
 	__s32 fd;
 	__u32 refs; /* extra references taken while we watched */
 	__u32 handshake_seen;
-	__u32 pad;
+	__u32 born; /* we saw the object being made */
 };
 _Static_assert(sizeof(struct conn) == 136, "mirrored in src/event/wire.rs");
 

@@ -189,6 +189,26 @@ static __always_inline void release(const struct conn_key *key, __u16 function)
 		close_conn(key, function, 0);
 }
 
+/*
+ * SSL_clear: the object starts over as another connection on the same descriptor. OpenSSL calls it by
+ * itself when a handshake begins, even in the middle of a first SSL_write: then nothing has moved yet,
+ * or the call around it is still running, and the connection is the same.
+ */
+static __always_inline void restart_conn(const struct conn_key *key, __u16 function)
+{
+	__u32 tid = (__u32)bpf_get_current_pid_tgid();
+	struct conn *conn = find_conn(key);
+	__s32 fd;
+
+	if (!conn || conn->active_tid[DIR_WRITE] == tid || conn->active_tid[DIR_READ] == tid)
+		return;
+	if (!conn->handshake_seen && !conn->offset[DIR_WRITE] && !conn->offset[DIR_READ])
+		return;
+	fd = conn->fd;
+	close_conn(key, function, FLAG_REUSED);
+	bear_conn(key, fd);
+}
+
 static __always_inline void set_fd(const struct conn_key *key, __s32 fd)
 {
 	struct conn *conn = find_or_make_conn(key);
@@ -244,7 +264,8 @@ static __always_inline void fill_data(struct event_header *header, const struct 
 	header->kind = KIND_DATA;
 	header->direction = dir;
 	header->function = COOKIE_FUNCTION(call->cookie);
-	header->flags = COOKIE_FLAGS(call->cookie) & PROBE_EARLY ? FLAG_EARLY : 0;
+	if (COOKIE_FLAGS(call->cookie) & PROBE_EARLY)
+		header->flags |= FLAG_EARLY;
 	header->offset = conn->offset[dir];
 	header->seq = conn->seq[dir];
 	header->call_len = n;
@@ -349,6 +370,7 @@ static __always_inline void leave_new(struct call *call, __u64 ret)
 		return;
 	call->conn.ptr = ptr;
 	close_conn(&call->conn, COOKIE_FUNCTION(call->cookie), FLAG_REUSED);
+	bear_conn(&call->conn, -1);
 }
 
 SEC("uprobe")
@@ -372,7 +394,7 @@ int tls_enter(struct pt_regs *ctx)
 		release(&call.conn, COOKIE_FUNCTION(cookie));
 		break;
 	case OP_CLEAR:
-		close_conn(&call.conn, COOKIE_FUNCTION(cookie), FLAG_REUSED);
+		restart_conn(&call.conn, COOKIE_FUNCTION(cookie));
 		break;
 	case OP_SHUTDOWN:
 		mark_shutdown(&call.conn, COOKIE_FUNCTION(cookie));

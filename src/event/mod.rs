@@ -87,6 +87,8 @@ pub struct Conn {
     pub fd: Option<i32>,
     /// Index of the function that was called.
     pub function: u16,
+    /// We saw the object being made: nothing of the connection came before.
+    pub born: bool,
 }
 
 /// Plaintext of one call, or a part of it.

@@ -27,6 +27,7 @@ const FLAG_SENDFILE: u8 = 4;
 // FLAG_TRUNCATED (8) is what `missing` without another flag means.
 const FLAG_EARLY: u8 = 16;
 const FLAG_REUSED: u8 = 32;
+const FLAG_BORN: u8 = 64;
 
 /// What the kernel side counts, in the order of `enum agentsight_counter`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -143,6 +144,7 @@ impl Header {
             ptr: self.conn_ptr,
             fd: (self.fd >= 0).then_some(self.fd),
             function: self.function,
+            born: self.has(FLAG_BORN),
         }
     }
 

@@ -171,7 +171,7 @@ pub enum Message {
     Open {
         /// Who, when, where.
         origin: Origin,
-        /// We saw its handshake, so nothing of it was missed.
+        /// We saw its object being made, or its handshake: nothing of it was missed.
         from_start: bool,
     },
     /// The program said goodbye.

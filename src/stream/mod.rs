@@ -176,7 +176,7 @@ impl Tracker {
             let origin = origin(caller, conn, names, ConnName(opened));
             out.push(Message::Open {
                 origin: origin.clone(),
-                from_start,
+                from_start: from_start || conn.born,
             });
             Stream {
                 process: caller.process,

@@ -24,6 +24,7 @@ fn conn(id: u64) -> Conn {
         ptr: 0xabc,
         fd: None,
         function: 0,
+        born: false,
     }
 }
 

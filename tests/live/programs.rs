@@ -311,6 +311,7 @@ fn root_python_loads_tls_later() {
     captured.assert_whole();
     let logged = |end: &str| std::fs::read(log.with_extension(end)).unwrap();
     assert!(captured.streams() == [(logged("write"), logged("read"))]);
+    assert!(captured.conns.values().all(|conn| conn.from_start));
 }
 
 /// A private libssl that no system directory holds is probed while its process runs.
