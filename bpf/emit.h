@@ -25,33 +25,33 @@ static __always_inline __u64 wakeup(void)
 struct outgoing {
 	struct event_header header; /* as for the next chunk */
 	__u64 buf;                  /* user address of the next byte */
-	__u64 *left;                /* bytes still to send: in the map, since the verifier would follow
+	__u64 *left; /* bytes still to send: in the map, since the verifier would follow
 				       a value on the stack through every round */
-	__u64 cut;                  /* bytes that --max-bytes leaves out, told with the last chunk */
+	__u64 cut;   /* bytes that --max-bytes leaves out, told with the last chunk */
 };
 
 /* Copies `len` bytes (at most `tier`) behind the header; a page that is not there is a fault. */
-#define EMIT_TIER(tier)                                                                       \
-	static __always_inline int emit_##tier(const struct event_header *header, __u64 buf)  \
-	{                                                                                     \
-		struct event_header *record =                                                 \
-			bpf_ringbuf_reserve(&ring, sizeof(*header) + tier, 0);                \
-		__u32 len = header->len;                                                      \
-                                                                                              \
-		if (!record)                                                                  \
-			return -1;                                                            \
-		*record = *header;                                                            \
-		if (len > tier) /* never: tells the verifier */                               \
-			len = tier;                                                           \
-		if (bpf_probe_read_user(record + 1, len, (void *)buf)) {                      \
-			record->flags |= FLAG_FAULT;                                          \
-			record->missing += len;                                               \
-			record->len = 0;                                                      \
-			count(COUNT_FAULT_RECORDS, 1);                                        \
-			count(COUNT_FAULT_BYTES, len);                                        \
-		}                                                                             \
-		bpf_ringbuf_submit(record, wakeup());                                         \
-		return 0;                                                                     \
+#define EMIT_TIER(tier)                                                                      \
+	static __always_inline int emit_##tier(const struct event_header *header, __u64 buf) \
+	{                                                                                    \
+		struct event_header *record =                                                \
+			bpf_ringbuf_reserve(&ring, sizeof(*header) + tier, 0);               \
+		__u32 len = header->len;                                                     \
+                                                                                             \
+		if (!record)                                                                 \
+			return -1;                                                           \
+		*record = *header;                                                           \
+		if (len > tier) /* never: tells the verifier */                              \
+			len = tier;                                                          \
+		if (bpf_probe_read_user(record + 1, len, (void *)buf)) {                     \
+			record->flags |= FLAG_FAULT;                                         \
+			record->missing += len;                                              \
+			record->len = 0;                                                     \
+			count(COUNT_FAULT_RECORDS, 1);                                       \
+			count(COUNT_FAULT_BYTES, len);                                       \
+		}                                                                            \
+		bpf_ringbuf_submit(record, wakeup());                                        \
+		return 0;                                                                    \
 	}
 
 EMIT_TIER(TIER_TINY)

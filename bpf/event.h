@@ -8,6 +8,9 @@
  */
 #pragma once
 
+#pragma clang diagnostic push
+#pragma clang diagnostic error "-Wpadded"
+
 enum agentsight_kind {
 	KIND_DATA = 1,      /* plaintext of one call, or a part of it */
 	KIND_HANDSHAKE = 2, /* a handshake succeeded, once per connection */
@@ -47,9 +50,9 @@ struct event_header {
 	__u64 missing;       /* bytes that belong after the payload and are not there */
 	__u32 pid;           /* thread group id, init namespace */
 	__u32 tid;
-	__u32 len;           /* payload bytes that follow */
-	__s32 fd;            /* socket told to the library, -1 if unknown */
-	__u16 function;      /* index handed in by the cookie */
+	__u32 len;      /* payload bytes that follow */
+	__s32 fd;       /* socket told to the library, -1 if unknown */
+	__u16 function; /* index handed in by the cookie */
 	__u8 kind;
 	__u8 direction;
 	__u8 flags;
@@ -72,29 +75,29 @@ enum agentsight_op {
 	OP_NEW = 3,       /* makes a connection object; needs entry and return */
 	OP_FREE = 4,
 	OP_SHUTDOWN = 5,
-	OP_CLEAR = 6,     /* the object starts over as another connection */
+	OP_CLEAR = 6, /* the object starts over as another connection */
 	OP_UP_REF = 7,
-	OP_SET_FD = 8,    /* the buffer argument is the descriptor */
-	OP_SENDFILE = 9,  /* bytes move that no argument points to in one piece; entry and return */
-	OP_FLUSH = 10,    /* sends once more what was told already; needs entry and return */
+	OP_SET_FD = 8,   /* the buffer argument is the descriptor */
+	OP_SENDFILE = 9, /* bytes move that no argument points to in one piece; entry and return */
+	OP_FLUSH = 10,   /* sends once more what was told already; needs entry and return */
 };
 
 enum agentsight_result {
-	RESULT_I32 = 1,     /* int: bytes when > 0 */
-	RESULT_I64 = 2,     /* ssize_t: bytes when > 0 */
-	RESULT_OUT = 3,     /* int > 0 is success; bytes in *out (size_t) */
-	RESULT_ONE = 4,     /* 1 is success */
-	RESULT_ZERO = 5,    /* 0 is success */
-	RESULT_POINTER = 6, /* the new object */
+	RESULT_I32 = 1,         /* int: bytes when > 0 */
+	RESULT_I64 = 2,         /* ssize_t: bytes when > 0 */
+	RESULT_OUT = 3,         /* int > 0 is success; bytes in *out (size_t) */
+	RESULT_ONE = 4,         /* 1 is success */
+	RESULT_ZERO = 5,        /* 0 is success */
+	RESULT_POINTER = 6,     /* the new object */
 	RESULT_OUT_POINTER = 7, /* 0 or more is success, the new object in *out */
-	RESULT_PACKET = 8,  /* ssize_t; the bytes are in the gnutls_packet_t at *out */
-	RESULT_ALL = 9,     /* 0 or more is success: all bytes of the buffer */
+	RESULT_PACKET = 8,      /* ssize_t; the bytes are in the gnutls_packet_t at *out */
+	RESULT_ALL = 9,         /* 0 or more is success: all bytes of the buffer */
 };
 
 enum agentsight_probe_flag {
 	PROBE_NSPR = 1,    /* the object is a PRFileDesc: only TLS ones count */
 	PROBE_EARLY = 2,   /* moves early data */
-	PROBE_RESUMES = 4, /* a NULL buffer flushes the data of the call that had to wait (GnuTLS) */
+	PROBE_RESUMES = 4, /* NULL buffer: goes on with what had to wait (GnuTLS) */
 };
 
 #define NO_ARG 15
@@ -116,13 +119,13 @@ enum agentsight_counter {
 	COUNT_FAULT_BYTES,
 	COUNT_CONN_FULL_RECORDS, /* no room in the table of connections */
 	COUNT_CONN_FULL_BYTES,
-	COUNT_CALL_FULL, /* no room in the table of running calls: its data is lost */
+	COUNT_CALL_FULL,           /* no room in the table of running calls: its data is lost */
 	COUNT_GUARD_UNKNOWN_BYTES, /* an NSPR descriptor that could not be told TLS from plain */
-	COUNT_BAD_RESULT, /* a function returned more than it was asked for: not reported */
-	COUNT_SENDFILE_BYTES, /* moved by sendfile: never seen in memory */
+	COUNT_BAD_RESULT,      /* a function returned more than it was asked for: not reported */
+	COUNT_SENDFILE_BYTES,  /* moved by sendfile: never seen in memory */
 	COUNT_TRUNCATED_BYTES, /* cut off by --max-bytes */
-	COUNT_NESTED_CALLS, /* calls inside a call that reports the same bytes */
-	COUNT_PLAIN_CALLS, /* NSPR calls on plain files and sockets */
+	COUNT_NESTED_CALLS,    /* calls inside a call that reports the same bytes */
+	COUNT_PLAIN_CALLS,     /* NSPR calls on plain files and sockets */
 	COUNT_MAX,
 };
 
@@ -155,7 +158,7 @@ struct conn {
 	__u64 active_sp[2];  /* by direction: stack pointer of the outermost running call */
 	__u64 active_buf[2]; /* and its buffer: tells calls inside that call */
 	__u64 active_len[2];
-	__u64 waiting_buf;   /* data of a write that had to wait (PROBE_RESUMES) */
+	__u64 waiting_buf; /* data of a write that had to wait (PROBE_RESUMES) */
 	__u32 active_tid[2];
 	__s32 fd;
 	__u32 refs; /* extra references taken while we watched */
@@ -171,3 +174,5 @@ struct identity {
 	__s32 fd;   /* in: which descriptor */
 };
 _Static_assert(sizeof(struct identity) == 24, "mirrored in src/event/wire.rs");
+
+#pragma clang diagnostic pop

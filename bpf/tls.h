@@ -21,10 +21,10 @@ struct gnutls_packet {
 
 /* The barriers keep clang from folding the loads into one with a computed context offset, which the
  * verifier refuses. */
-#define ARGUMENT_CASE(n, parm)        \
-	case n:                       \
-		value = parm(ctx);    \
-		barrier_var(value);   \
+#define ARGUMENT_CASE(n, parm)      \
+	case n:                     \
+		value = parm(ctx);  \
+		barrier_var(value); \
 		return value
 
 static __always_inline __u64 argument(struct pt_regs *ctx, __u8 n)
@@ -362,8 +362,7 @@ static __always_inline void leave_new(struct call *call, __u64 ret)
 	__u64 ptr = ret;
 
 	if (COOKIE_RESULT(call->cookie) == RESULT_OUT_POINTER) {
-		if ((__s32)ret < 0 ||
-		    bpf_probe_read_user(&ptr, sizeof(ptr), (void *)call->out))
+		if ((__s32)ret < 0 || bpf_probe_read_user(&ptr, sizeof(ptr), (void *)call->out))
 			return;
 	}
 	if (!ptr)

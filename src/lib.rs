@@ -1,4 +1,41 @@
-//! x
+//! AgentSight sees what AI agents say over TLS and do on the system, from outside: it finds the TLS
+//! functions in any program, probes them with eBPF, and rebuilds the conversation.
+//!
+//! # The way of the data
+//!
+//! ```text
+//! path ─▶ image ─▶ discover ─▶ plan ─▶ attach ─▶ event ─▶ stream ─▶ redact ─▶ sink
+//!            ▲         ▲                  ▲         ▲ tests enter here: no root needed below
+//!          host      symdb              bpf/
+//! ```
+//!
+//! Each phase borrows what the one before made and knows nothing of the one after. Start reading
+//! where the question is:
+//!
+//! * [`image`]: what is this file? Hostile bytes in, checked facts out.
+//! * [`symdb`]: what is known about each library, with sources (`symbol-db/`).
+//! * [`discover`]: which TLS libraries are in it, where are their functions, and how do we know?
+//! * [`plan`]: which probes follow from that. Plain data.
+//! * `attach` (feature `bpf`): the only user of libbpf. `bpf/README.md` tells the kernel's side.
+//! * [`event`]: records as the kernel side lays them out, decoded.
+//! * [`stream`]: connections, their bytes in order, and the gaps.
+//! * [`redact`]: secrets out before any sink.
+//! * [`sink`]: JSON lines, text for people, raw bytes.
+//! * [`host`]: who uses a file; the only reader of /proc.
+//! * `pipeline` (feature `bpf`): wires all this, owns the threads. [`cli`]: the command line.
+//!
+//! # Invariants
+//!
+//! * An address is unique and proven, or refused with its reason. No byte patterns.
+//! * Virtual addresses and file offsets are different types ([`image::VirtAddr`], [`image::FileOff`]).
+//! * Only `image` and `host` open files to look into, only `attach` talks to the kernel.
+//! * Nothing that comes from a file, a process or the network can panic us: `get`, never index.
+//! * Three lifetimes, never mixed: per file, per process, per connection. A thread id alone identifies
+//!   nothing.
+//! * Every byte that is lost, cut or not understood is counted and shown.
+//!
+//! Imports go up that list only; `tests/tidy.rs` holds it.
+
 #[cfg(feature = "bpf")]
 pub mod attach;
 pub mod bytes;

@@ -4,6 +4,8 @@
 //! included, leaves no probe behind. Probes go to an inode (opened file), never to a name.
 
 mod features;
+#[cfg(test)]
+mod layout;
 mod libbpf;
 mod ring;
 mod skel;

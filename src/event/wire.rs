@@ -29,6 +29,24 @@ const FLAG_EARLY: u8 = 16;
 const FLAG_REUSED: u8 = 32;
 const FLAG_BORN: u8 = 64;
 
+/// The numbers above under their names in the header file, for the test that compares them.
+#[cfg(test)]
+pub(crate) const CONSTANTS: &[(&str, u64)] = &[
+    ("KIND_DATA", KIND_DATA as u64),
+    ("KIND_HANDSHAKE", KIND_HANDSHAKE as u64),
+    ("KIND_SHUTDOWN", KIND_SHUTDOWN as u64),
+    ("KIND_CLOSE", KIND_CLOSE as u64),
+    ("KIND_EXEC", KIND_EXEC as u64),
+    ("KIND_EXIT", KIND_EXIT as u64),
+    ("KIND_LOADER", KIND_LOADER as u64),
+    ("FLAG_MORE", FLAG_MORE as u64),
+    ("FLAG_FAULT", FLAG_FAULT as u64),
+    ("FLAG_SENDFILE", FLAG_SENDFILE as u64),
+    ("FLAG_EARLY", FLAG_EARLY as u64),
+    ("FLAG_REUSED", FLAG_REUSED as u64),
+    ("FLAG_BORN", FLAG_BORN as u64),
+];
+
 /// What the kernel side counts, in the order of `enum agentsight_counter`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u32)]

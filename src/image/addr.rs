@@ -96,7 +96,7 @@ mod tests {
             vaddr,
             offset,
             file_size,
-            mem_size: file_size + 0x100,
+            mem_size: file_size.saturating_add(0x100),
             executable,
             writable: !executable,
         }

@@ -34,6 +34,36 @@ enum Op {
     Flush = 10,
 }
 
+/// The numbers of this file under their names in the header file, for the test that compares them.
+#[cfg(all(test, feature = "bpf"))]
+pub(crate) const CONSTANTS: &[(&str, u64)] = &[
+    ("PROBE_NSPR", PROBE_NSPR as u64),
+    ("PROBE_EARLY", PROBE_EARLY as u64),
+    ("PROBE_RESUMES", PROBE_RESUMES as u64),
+    ("OP_DATA", Op::Data as u64),
+    ("OP_HANDSHAKE", Op::Handshake as u64),
+    ("OP_NEW", Op::New as u64),
+    ("OP_FREE", Op::Free as u64),
+    ("OP_SHUTDOWN", Op::Shutdown as u64),
+    ("OP_CLEAR", Op::Clear as u64),
+    ("OP_UP_REF", Op::UpRef as u64),
+    ("OP_SET_FD", Op::SetFd as u64),
+    ("OP_SENDFILE", Op::Sendfile as u64),
+    ("OP_FLUSH", Op::Flush as u64),
+    ("RESULT_I32", result_number(ResultShape::I32) as u64),
+    ("RESULT_I64", result_number(ResultShape::I64) as u64),
+    ("RESULT_OUT", result_number(ResultShape::Out) as u64),
+    ("RESULT_ONE", result_number(ResultShape::One) as u64),
+    ("RESULT_ZERO", result_number(ResultShape::Zero) as u64),
+    ("RESULT_POINTER", result_number(ResultShape::Pointer) as u64),
+    (
+        "RESULT_OUT_POINTER",
+        result_number(ResultShape::OutPointer) as u64,
+    ),
+    ("RESULT_PACKET", result_number(ResultShape::Packet) as u64),
+    ("RESULT_ALL", result_number(ResultShape::All) as u64),
+];
+
 /// A packed probe description.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cookie(u64);
@@ -110,7 +140,7 @@ impl Serialize for Cookie {
 }
 
 /// `enum agentsight_result`.
-fn result_number(result: ResultShape) -> u8 {
+const fn result_number(result: ResultShape) -> u8 {
     match result {
         ResultShape::I32 => 1,
         ResultShape::I64 => 2,

@@ -12,6 +12,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::image::addr::FileOff;
 use crate::image::{Arch, FileIdentity};
 
+#[cfg(all(test, feature = "bpf"))]
+pub(crate) use cookie::CONSTANTS as COOKIE_CONSTANTS;
 pub use cookie::{Cookie, FUNCTIONS_MAX};
 
 /// All probes for one file.

@@ -1,0 +1,128 @@
+//! Holds the Rust mirror of `bpf/event.h` against the types that the build generates from the object's
+//! BTF, and against the header's own text.
+
+use super::skel::types;
+use crate::event::wire::{self, Counter};
+use crate::event::{Comm, ConnId, Direction, Event, Missing};
+
+const HEADER: &str = include_str!("../../bpf/event.h");
+
+/// The bytes of a generated type.
+fn bytes_of<T: Copy>(value: &T) -> Vec<u8> {
+    let start = (&raw const *value).cast::<u8>();
+    // SAFETY: generated from C types without padding (-Wpadded holds there), so all bytes are set.
+    unsafe { std::slice::from_raw_parts(start, size_of::<T>()) }.to_vec()
+}
+
+fn header() -> types::event_header {
+    types::event_header {
+        ts_ns: 1,
+        process_start: 2,
+        conn_id: 3,
+        conn_ptr: 4,
+        offset: 5,
+        call_len: 6,
+        seq: 7,
+        missing: 8,
+        pid: 9,
+        tid: 10,
+        len: 3,
+        fd: 12,
+        function: 13,
+        kind: 1,
+        direction: 1,
+        flags: 1 | 2 | 16 | 64,
+        pad: [0; 3],
+        comm: [b'n' as i8; 16],
+    }
+}
+
+/// Every field of a record lands where the decoder reads it.
+#[test]
+fn records_decode_as_the_kernel_lays_them_out() {
+    assert_eq!(size_of::<types::event_header>(), wire::HEADER_LEN);
+    let mut record = bytes_of(&header());
+    record.extend(b"abcxx");
+    let Ok(Event::Data { caller, conn, data }) = wire::decode(&record) else {
+        panic!("not decoded");
+    };
+    assert_eq!((caller.ts_ns, caller.tid), (1, 10));
+    assert_eq!((caller.process.start_ns, caller.process.pid), (2, 9));
+    assert_eq!(caller.comm, Comm([b'n'; 16]));
+    assert_eq!((conn.id, conn.ptr, conn.fd), (ConnId(3), 4, Some(12)));
+    assert_eq!((conn.function, conn.born), (13, true));
+    assert_eq!((data.offset, data.call_len, data.seq), (5, 6, 7));
+    assert_eq!(data.direction, Direction::Read);
+    assert_eq!((data.more, data.early), (true, true));
+    assert_eq!(data.missing, Some((8, Missing::Unreadable)));
+    assert_eq!(data.payload, b"abc");
+}
+
+/// The table of connections reads as the kernel writes it.
+#[test]
+fn connections_decode_as_the_kernel_lays_them_out() {
+    let key = types::conn_key {
+        process: types::process_key {
+            start_ns: 1,
+            tgid: 2,
+            exec_id: 3,
+        },
+        ptr: 4,
+    };
+    let conn = types::conn {
+        id: 5,
+        offset: [6, 7],
+        ..Default::default()
+    };
+    assert_eq!(size_of_val(&key), wire::CONN_KEY_LEN);
+    assert_eq!(size_of_val(&conn), wire::CONN_LEN);
+    let state = wire::decode_conn(&bytes_of(&key), &bytes_of(&conn)).expect("long enough");
+    assert_eq!((state.process.start_ns, state.process.pid), (1, 2));
+    assert_eq!((state.id, state.totals), (ConnId(5), [6, 7]));
+    let file = types::file_id { dev: 8, ino: 9 };
+    assert_eq!(bytes_of(&file), wire::file_id(8, 9));
+}
+
+/// Counters are read by their place in the header file's list.
+#[test]
+fn counters_are_in_the_order_of_the_header() {
+    let list = HEADER
+        .split("enum agentsight_counter {")
+        .nth(1)
+        .expect("the list");
+    let list = list.split("};").next().expect("its end");
+    let theirs: Vec<String> = list
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("COUNT_")?.split(',').next())
+        .filter(|name| *name != "MAX")
+        .map(|name| name.replace('_', ""))
+        .collect();
+    let ours: Vec<String> = Counter::ALL
+        .iter()
+        .map(|counter| format!("{counter:?}").to_uppercase())
+        .collect();
+    assert_eq!(ours, theirs);
+    for (place, counter) in Counter::ALL.iter().enumerate() {
+        assert_eq!(*counter as usize, place);
+    }
+}
+
+/// Numbers that both sides write down are the same numbers.
+#[test]
+fn constants_agree_with_the_header() {
+    let value = |name: &str| -> u64 {
+        let line = HEADER
+            .lines()
+            .find(|line| line.trim().starts_with(&format!("{name} =")))
+            .unwrap_or_else(|| panic!("{name} is not in event.h"));
+        let text = line
+            .split('=')
+            .nth(1)
+            .and_then(|rest| rest.split(',').next());
+        text.and_then(|text| text.trim().parse().ok())
+            .unwrap_or_else(|| panic!("{name}: {line}"))
+    };
+    for (name, number) in wire::CONSTANTS.iter().chain(crate::plan::COOKIE_CONSTANTS) {
+        assert_eq!(value(name), *number, "{name}");
+    }
+}
