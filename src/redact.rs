@@ -145,7 +145,7 @@ impl Redactor {
             }
         }
         for at in 0..self.patterns.len() {
-            open = open.or(self.mask_pattern(at, &text, seen, bytes));
+            open = open.or(self.mask_pattern(at, &mut text, seen, bytes));
         }
         let keep = text.len().saturating_sub(CONTEXT);
         text.drain(..keep);
@@ -161,17 +161,18 @@ impl Redactor {
     fn mask_pattern(
         &mut self,
         at: usize,
-        text: &[u8],
+        text: &mut [u8],
         seen: usize,
         bytes: &mut [u8],
     ) -> Option<Ending> {
         let (regex, ending) = self.patterns.get(at)?;
         let mut open = None;
         let mut masked = 0;
-        for found in regex.captures_iter(text) {
-            let Some(secret) = secret_range(&found) else {
-                continue;
-            };
+        let found: Vec<_> = regex
+            .captures_iter(text)
+            .filter_map(|c| secret_range(&c))
+            .collect();
+        for secret in found {
             let Some(inside) = secret.end.checked_sub(seen).filter(|end| *end > 0) else {
                 continue; // masked with the chunk before
             };
@@ -183,6 +184,10 @@ impl Redactor {
             let tag = whole.then(|| self.tags.hash_one(text.get(secret.clone())));
             overwrite(target, tag);
             masked += 1;
+            // Another pattern must not find it a second time.
+            if let Some(known) = text.get_mut(secret.start.max(seen)..secret.end) {
+                known.fill(b'*');
+            }
             open = (secret.end == text.len()).then_some(*ending);
         }
         self.masked += masked;

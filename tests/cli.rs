@@ -23,7 +23,10 @@ fn stderr(output: &Output) -> String {
 #[test]
 fn help_texts() {
     for command in ["", "attach", "discover", "doctor"] {
-        let arguments: Vec<&str> = [command, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
+        let arguments: Vec<&str> = [command, "--help"]
+            .into_iter()
+            .filter(|word| !word.is_empty())
+            .collect();
         let output = agentsight(&arguments);
         assert_eq!(output.status.code(), Some(0));
         insta::assert_snapshot!(format!("help_{command}"), stdout(&output));
@@ -47,7 +50,9 @@ fn one_bad_file_does_not_stop_the_others() {
     let tiny = write("tiny", &own[..20]);
     let whole = write("whole", &own);
     let missing = dir.path().join("missing").to_str().unwrap().to_owned();
-    let output = agentsight(&["discover", "--json", &empty, &text, &script, &cut, &tiny, &missing, &whole]);
+    let output = agentsight(&[
+        "discover", "--json", &empty, &text, &script, &cut, &tiny, &missing, &whole,
+    ]);
     assert_eq!(output.status.code(), Some(1));
     let objects: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(objects.len(), 7, "one object for each that was named");
@@ -61,7 +66,10 @@ fn one_bad_file_does_not_stop_the_others() {
         (&missing, "No such file"),
     ] {
         let line = messages.lines().find(|line| line.contains(path.as_str()));
-        assert!(line.is_some_and(|line| line.contains(reason)), "{path} {reason}: {messages}");
+        assert!(
+            line.is_some_and(|line| line.contains(reason)),
+            "{path} {reason}: {messages}"
+        );
     }
     assert_eq!(objects[6]["path"], whole.as_str());
     assert!(objects[6]["findings"].as_array().unwrap().is_empty());
@@ -72,13 +80,21 @@ fn one_bad_file_does_not_stop_the_others() {
 fn directories_are_searched() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("sub")).unwrap();
-    std::fs::copy(env!("CARGO_BIN_EXE_agentsight"), dir.path().join("sub/program")).unwrap();
+    std::fs::copy(
+        env!("CARGO_BIN_EXE_agentsight"),
+        dir.path().join("sub/program"),
+    )
+    .unwrap();
     std::fs::write(dir.path().join("notes.txt"), "no ELF").unwrap();
     std::os::unix::fs::symlink("/dev/zero", dir.path().join("endless")).unwrap();
     let output = agentsight(&["discover", "--json", dir.path().to_str().unwrap()]);
     let objects: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(objects.len(), 1, "{}", stderr(&output));
-    assert_eq!(output.status.code(), Some(4), "nothing found, nothing failed");
+    assert_eq!(
+        output.status.code(),
+        Some(4),
+        "nothing found, nothing failed"
+    );
     assert_eq!(stderr(&output), "");
 }
 
@@ -87,16 +103,27 @@ fn directories_are_searched() {
 fn exit_codes() {
     assert_eq!(agentsight(&["discover"]).status.code(), Some(2));
     assert_eq!(agentsight(&["no-such-command"]).status.code(), Some(2));
-    assert_eq!(agentsight(&["discover", "/nonexistent"]).status.code(), Some(1));
+    assert_eq!(
+        agentsight(&["discover", "/nonexistent"]).status.code(),
+        Some(1)
+    );
     assert_eq!(agentsight(&["--version"]).status.code(), Some(0));
     #[cfg(feature = "bpf")]
-    assert_eq!(agentsight(&["attach", "--binary", "x", "--json", "--hex"]).status.code(), Some(2));
+    assert_eq!(
+        agentsight(&["attach", "--binary", "x", "--json", "--hex"])
+            .status
+            .code(),
+        Some(2)
+    );
 }
 
 /// A reader that hangs up early is no failure and no panic.
 #[test]
 fn broken_pipes_are_quiet() {
-    let pipe = format!("{} discover --explain /usr/lib/x86_64-linux-gnu/libc.so.6 | true; exit ${{PIPESTATUS[0]}}", env!("CARGO_BIN_EXE_agentsight"));
+    let pipe = format!(
+        "{} discover --explain /usr/lib/x86_64-linux-gnu/libc.so.6 | true; exit ${{PIPESTATUS[0]}}",
+        env!("CARGO_BIN_EXE_agentsight")
+    );
     let output = Command::new("bash").args(["-c", &pipe]).output().unwrap();
     assert!(matches!(output.status.code(), Some(0 | 4)), "{output:?}");
     assert_eq!(stderr(&output), "");
@@ -110,6 +137,7 @@ fn generated_texts() {
     for shell in ["bash", "fish", "zsh"] {
         assert!(stdout(&agentsight(&["completions", shell])).contains("discover"));
     }
-    let schema: serde_json::Value = serde_json::from_slice(&agentsight(&["schema"]).stdout).unwrap();
+    let schema: serde_json::Value =
+        serde_json::from_slice(&agentsight(&["schema"]).stdout).unwrap();
     assert!(jsonschema::validator_for(&schema).is_ok());
 }

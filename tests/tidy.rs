@@ -18,12 +18,16 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("bytes", &[]),
     (
         "cli",
-        &["discover", "doctor", "host", "image", "pipeline", "sink", "symdb"],
+        &[
+            "discover", "doctor", "host", "image", "pipeline", "sink", "symdb",
+        ],
     ),
     ("discover", &["image", "symdb"]),
     (
         "doctor",
-        &["attach", "discover", "event", "host", "image", "plan", "symdb"],
+        &[
+            "attach", "discover", "event", "host", "image", "plan", "symdb",
+        ],
     ),
     ("error", &[]),
     ("event", &[]),
@@ -32,8 +36,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "pipeline",
         &[
-            "attach", "discover", "doctor", "event", "host", "image", "plan", "redact", "sink", "stream",
-            "symdb",
+            "attach", "discover", "doctor", "event", "host", "image", "plan", "redact", "sink",
+            "stream", "symdb",
         ],
     ),
     ("plan", &["discover", "image", "symdb"]),
@@ -61,7 +65,11 @@ fn files(dirs: &[&str], endings: &[&str]) -> Vec<(PathBuf, String)> {
     for dir in dirs {
         for entry in WalkDir::new(root().join(dir)) {
             let path = entry.unwrap().into_path();
-            let ending = path.extension().unwrap_or_default().to_string_lossy().into_owned();
+            let ending = path
+                .extension()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             let skipped = path.components().any(|part| part.as_os_str() == "target");
             if path.is_file() && !skipped && endings.contains(&ending.as_str()) {
                 let text = fs::read_to_string(&path).unwrap();
@@ -74,7 +82,13 @@ fn files(dirs: &[&str], endings: &[&str]) -> Vec<(PathBuf, String)> {
 }
 
 fn layer(path: &Path) -> String {
-    let second = path.components().nth(1).unwrap().as_os_str().to_string_lossy().into_owned();
+    let second = path
+        .components()
+        .nth(1)
+        .unwrap()
+        .as_os_str()
+        .to_string_lossy()
+        .into_owned();
     second.trim_end_matches(".rs").to_owned()
 }
 
@@ -87,14 +101,24 @@ fn imports_go_one_way() {
         if own == "lib" || own == "main" {
             continue;
         }
-        let allowed = layers.get(own.as_str()).unwrap_or_else(|| panic!("{own} has no place in LAYERS"));
+        let allowed = layers
+            .get(own.as_str())
+            .unwrap_or_else(|| panic!("{own} has no place in LAYERS"));
         for (number, line) in text.lines().enumerate() {
             for used in line.split("crate::").skip(1) {
-                let used: String = used.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                let used: String = used
+                    .chars()
+                    .take_while(|c| c.is_alphanumeric() || *c == '_')
+                    .collect();
                 let fine = used == own
                     || ["error", "bytes"].contains(&used.as_str())
                     || allowed.contains(&used.as_str());
-                assert!(fine, "{}:{}: {own} may not use {used}", path.display(), number + 1);
+                assert!(
+                    fine,
+                    "{}:{}: {own} may not use {used}",
+                    path.display(),
+                    number + 1
+                );
             }
         }
     }
@@ -108,7 +132,9 @@ fn crates_stay_where_they_belong() {
             if homes.contains(&layer(&path).as_str()) {
                 continue;
             }
-            let found = text.lines().position(|line| line.contains(word) && !line.trim().starts_with("//"));
+            let found = text
+                .lines()
+                .position(|line| line.contains(word) && !line.trim().starts_with("//"));
             assert_eq!(found, None, "{word} in {}", path.display());
         }
     }
@@ -122,10 +148,18 @@ fn files_say_what_they_are_for() {
         if path.ends_with("tests.rs") {
             continue;
         }
-        assert!(text.starts_with("//!"), "{} starts without //!", path.display());
+        assert!(
+            text.starts_with("//!"),
+            "{} starts without //!",
+            path.display()
+        );
     }
     for (path, text) in files(&["bpf"], &["c", "h"]) {
-        let comment = text.lines().skip(1).take(2).any(|line| line.starts_with("/*"));
+        let comment = text
+            .lines()
+            .skip(1)
+            .take(2)
+            .any(|line| line.starts_with("/*"));
         assert!(comment, "{} starts without a comment", path.display());
     }
 }
@@ -135,19 +169,31 @@ fn files_say_what_they_are_for() {
 fn nothing_grows_too_long() {
     for (path, text) in files(&["src", "tests", "testbins", "benches"], &["rs"]) {
         let lines: Vec<&str> = text.lines().collect();
-        assert!(lines.len() <= FILE_LINES_MAX, "{} has {} lines", path.display(), lines.len());
+        assert!(
+            lines.len() <= FILE_LINES_MAX,
+            "{} has {} lines",
+            path.display(),
+            lines.len()
+        );
         let mut open: Option<(usize, usize)> = None;
         for (number, line) in lines.iter().enumerate() {
             let indent = line.len() - line.trim_start().len();
             let starts = line.trim_start();
-            let is_function = ["fn ", "pub fn ", "pub(super) fn ", "pub(crate) fn ", "const fn "]
-                .iter()
-                .any(|start| starts.starts_with(start));
+            let is_function = [
+                "fn ",
+                "pub fn ",
+                "pub(super) fn ",
+                "pub(crate) fn ",
+                "const fn ",
+            ]
+            .iter()
+            .any(|start| starts.starts_with(start));
             if is_function && open.is_none() {
                 open = Some((number, indent));
             }
             if let Some((start, at)) = open
-                && (*line == format!("{}}}", " ".repeat(at)) || (number == start && line.ends_with(';')))
+                && (*line == format!("{}}}", " ".repeat(at))
+                    || (number == start && line.ends_with(';')))
             {
                 let length = number - start + 1;
                 assert!(
@@ -165,10 +211,27 @@ fn nothing_grows_too_long() {
 /// The docs point at a file that is not there.
 #[test]
 fn links_lead_somewhere() {
-    let mut texts = files(&["bpf", "symbol-db", "testbins", "tests", "scripts", "benches"], &["md"]);
-    texts.push(("README.md".into(), fs::read_to_string(root().join("README.md")).unwrap()));
+    let mut texts = files(
+        &[
+            "bpf",
+            "symbol-db",
+            "testbins",
+            "tests",
+            "scripts",
+            "benches",
+        ],
+        &["md"],
+    );
+    texts.push((
+        "README.md".into(),
+        fs::read_to_string(root().join("README.md")).unwrap(),
+    ));
     for (path, text) in texts {
-        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        for link in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
             let target = link.split('#').next().unwrap();
             if target.is_empty() || target.contains("://") {
                 continue;

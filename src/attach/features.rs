@@ -25,7 +25,24 @@ pub struct Features {
 
 impl Features {
     /// Asks the kernel. Without privileges the answers are all no.
+    ///
+    /// Names in the environment variable `AGENTSIGHT_WITHOUT` (with commas between) are taken as
+    /// missing, so that what is done on older kernels can be tried on a new one.
     pub fn probe() -> Self {
+        let mut features = Self::ask();
+        let without = std::env::var("AGENTSIGHT_WITHOUT").unwrap_or_default();
+        for name in without.split(',') {
+            match name {
+                "bpf_loop" => features.bpf_loop = false,
+                "find_vma" => features.find_vma = false,
+                "uprobe_multi" => features.uprobe_multi = false,
+                _ => {}
+            }
+        }
+        features
+    }
+
+    fn ask() -> Self {
         Self {
             ring_buffer: has_map(sys::BPF_MAP_TYPE_RINGBUF),
             attach_cookie: has_helper(sys::BPF_FUNC_get_attach_cookie),

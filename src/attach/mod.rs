@@ -87,11 +87,15 @@ impl Session {
         };
         // Also tells the kernel side who we are, so that nothing of us is ever reported.
         session.identify(None)?;
-        session.follow_processes()?;
         Ok(session)
     }
 
-    fn follow_processes(&mut self) -> Result<()> {
+    /// From now on, processes that start and end are told. Targets come first: what was judged before
+    /// stays judged.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn follow_processes(&mut self) -> Result<()> {
         let progs = &self.skel.progs;
         for (name, program) in [
             ("sched_process_exec", &progs.process_exec),

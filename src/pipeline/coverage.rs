@@ -1,7 +1,7 @@
 //! Which files are probed. A program's TLS may live in its own file, in a library that it needs, or
 //! in one that it loads later; each file is examined once, whoever uses it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 
 use super::Progress;
@@ -39,6 +39,8 @@ pub struct Coverage<'c> {
     progress: &'c mut dyn Progress,
     /// Inodes that need no second look.
     seen: HashSet<processes::Inode>,
+    /// Processes whose loader announced something.
+    loading: BTreeSet<u32>,
     /// The executable whose processes are covered; `None` for a library.
     program: Option<FileIdentity>,
 }
@@ -57,6 +59,7 @@ impl<'c> Coverage<'c> {
             dirs,
             progress,
             seen: HashSet::new(),
+            loading: BTreeSet::new(),
             program: None,
         }
     }
@@ -67,6 +70,7 @@ impl<'c> Coverage<'c> {
     /// There is nothing to attach to, now or later.
     pub fn cover_program(&mut self, program: ImageFile) -> Result<()> {
         self.session.add_target(program.file())?;
+        self.session.follow_processes()?;
         self.program = Some(program.identity());
         let needed = libraries::needed(&program);
         let likely = libraries::likely(&program, self.sonames());
@@ -115,6 +119,7 @@ impl<'c> Coverage<'c> {
     /// # Errors
     /// It has nothing to attach to.
     pub fn cover_library(&mut self, library: ImageFile) -> Result<()> {
+        self.session.follow_processes()?;
         let path = library.path().to_owned();
         let mut captures = false;
         for half in nss_halves(&library) {
@@ -132,10 +137,17 @@ impl<'c> Coverage<'c> {
         self.program.map(processes::running).unwrap_or_default()
     }
 
-    /// A process loaded something: covers what is new.
-    pub fn cover_process(&mut self, pid: u32) {
-        if let Ok(pid) = i32::try_from(pid) {
-            self.cover_maps(pid);
+    /// A process loaded something: covers what is new, once for all its announcements in a batch.
+    pub fn expect_news(&mut self, pid: u32) {
+        self.loading.insert(pid);
+    }
+
+    /// Covers what was announced.
+    pub fn cover_news(&mut self) {
+        for pid in std::mem::take(&mut self.loading) {
+            if let Ok(pid) = i32::try_from(pid) {
+                self.cover_maps(pid);
+            }
         }
     }
 

@@ -38,6 +38,9 @@ const TICK: Duration = Duration::from_millis(50);
 /// Between two looks for libraries that no loader announced, and at the kernel's loss counters.
 const SWEEP: Duration = Duration::from_secs(1);
 
+/// Events taken before the next look at anything else.
+const BATCH: usize = 1024;
+
 /// What to observe, and for how long.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -181,7 +184,7 @@ impl Run<'_> {
             }
         }
         // Bounded, so that a flood does not keep us from the clock and the signals.
-        for _ in 0..1024 {
+        for _ in 0..BATCH {
             let Ok(event) = self.ring.events.try_recv() else {
                 break;
             };
@@ -190,13 +193,14 @@ impl Run<'_> {
                 return Ok(());
             }
         }
+        self.coverage.cover_news();
         let flushed = self.sink.flush();
         self.printed(flushed)
     }
 
     fn take(&mut self, event: Event) -> Result<()> {
         match &event {
-            Event::Loader(caller) => self.coverage.cover_process(caller.process.pid),
+            Event::Loader(caller) => self.coverage.expect_news(caller.process.pid),
             Event::Exit(caller) => self.coverage.forget(caller.process),
             _ => {}
         }
@@ -247,16 +251,15 @@ impl Run<'_> {
     fn wind_up(&mut self) -> Result<()> {
         self.coverage.detach();
         self.ring.finish();
-        if self.end == End::Enough {
-            return Ok(());
+        if self.end == End::Finish {
+            while let Ok(event) = self.ring.events.recv() {
+                self.take(event)?;
+            }
+            let open = self.coverage.connections();
+            let messages = self.tracker.finish(&open);
+            self.print(messages)?;
+            self.tell_losses()?;
         }
-        while let Ok(event) = self.ring.events.recv() {
-            self.take(event)?;
-        }
-        let open = self.coverage.connections();
-        let messages = self.tracker.finish(&open);
-        self.print(messages)?;
-        self.tell_losses()?;
         let flushed = self.sink.flush();
         self.printed(flushed)
     }

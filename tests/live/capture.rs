@@ -46,7 +46,16 @@ pub struct Capture {
 impl Capture {
     /// Starts it and waits until probes are in place.
     pub fn start(binary: &Path, options: &[&str]) -> Self {
-        let mut capture = Self::spawn(binary, options);
+        Self::spawn(binary, options, "").attached()
+    }
+
+    /// The same on a kernel that lacks these features.
+    pub fn without(features: &str, binary: &Path) -> Self {
+        Self::spawn(binary, &[], features).attached()
+    }
+
+    fn attached(self) -> Self {
+        let mut capture = self;
         let deadline = Instant::now() + PATIENCE;
         while !capture.said.contains("attached: ") || capture.said.contains("waiting: ") {
             assert!(
@@ -66,7 +75,7 @@ impl Capture {
         capture
     }
 
-    fn spawn(binary: &Path, options: &[&str]) -> Self {
+    fn spawn(binary: &Path, options: &[&str], without: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_agentsight"))
             .args(["attach", "--json", "--no-redact", "--binary"])
@@ -74,6 +83,7 @@ impl Capture {
             .arg("-o")
             .arg(dir.path().join("lines"))
             .args(options)
+            .env("AGENTSIGHT_WITHOUT", without)
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -84,6 +94,11 @@ impl Capture {
             said: String::new(),
             dir,
         }
+    }
+
+    /// The observer's process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Ends it the way a user does, and reads everything it said.
@@ -111,7 +126,7 @@ impl Capture {
 
     /// Runs it to its end with these options.
     pub fn run(binary: &Path, options: &[&str]) -> Captured {
-        Self::spawn(binary, options).finish()
+        Self::spawn(binary, options, "").finish()
     }
 }
 

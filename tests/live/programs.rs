@@ -484,3 +484,37 @@ fn node_streams(node: &Path, name: &str) {
         "{name}"
     );
 }
+
+/// Without being asked to, nothing shows a secret: neither text, nor JSON, nor raw bytes.
+#[test]
+fn root_secrets_are_masked_by_default() {
+    if !is_root() {
+        return;
+    }
+    let (Some(curl), Some(server)) = (program("curl"), FileServer::start(b"ok")) else {
+        return;
+    };
+    const SECRET: &str = "sk-test-0123456789abcdefghij";
+    for form in [&[][..], &["--json"], &["--raw"], &["--hex"]] {
+        let header = format!("Authorization: Bearer {SECRET}");
+        let out = Command::new(env!("CARGO_BIN_EXE_agentsight"))
+            .args(["attach", "--binary"])
+            .arg(&curl)
+            .args(form)
+            .arg("--")
+            .arg(&curl)
+            .args(["-s", "-o", "/dev/null", "-H", &header, "--cacert"])
+            .arg(server.cert())
+            .arg(server.url())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(out.status.success(), "{said}");
+        assert!(said.contains("masked: 1 secrets"), "{form:?}: {said}");
+        let text = String::from_utf8_lossy(&out.stdout).into_owned();
+        assert!(!text.contains(SECRET), "{form:?}: {text}");
+        if !form.contains(&"--hex") {
+            assert!(text.contains("Bearer <redacted:"), "{form:?}: {text}");
+        }
+    }
+}
