@@ -21,6 +21,7 @@
 //! * [`stream`]: connections, their bytes in order, and the gaps.
 //! * [`redact`]: secrets out before any sink.
 //! * [`sink`]: JSON lines, text for people, raw bytes.
+//! * `doctor` (feature `bpf`): what this machine can do, tried out.
 //! * [`host`]: who uses a file; the only reader of /proc.
 //! * `pipeline` (feature `bpf`): wires all this, owns the threads. [`cli`]: the command line.
 //!
@@ -41,6 +42,8 @@ pub mod attach;
 pub mod bytes;
 pub mod cli;
 pub mod discover;
+#[cfg(feature = "bpf")]
+pub mod doctor;
 pub mod error;
 pub mod event;
 pub mod host;

@@ -311,10 +311,7 @@ impl Session {
     pub fn attach_loader(&mut self, offset: FileOff, file: &File) -> Result<()> {
         let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         let program = &self.skel.progs.loader_changed;
-        let opts = UprobeOpts::default();
-        let link = program
-            .attach_uprobe_with_opts(-1, path, offset.0 as usize, opts)
-            .blame(|| "failed to attach to the dynamic loader")?;
+        let link = uprobe(program, &path, offset, 0, false, &self.features)?;
         self.links.push(link);
         Ok(())
     }
@@ -406,7 +403,11 @@ fn load(settings: &Settings, features: &Features) -> Result<AgentsightSkel<'stat
         .set_max_entries(ring_bytes)
         .blame(|| "failed to size the ring buffer")?;
     if features.uprobe_multi {
-        for program in [&mut open.progs.tls_enter, &mut open.progs.tls_leave] {
+        for program in [
+            &mut open.progs.loader_changed,
+            &mut open.progs.tls_enter,
+            &mut open.progs.tls_leave,
+        ] {
             program.set_attach_type(ProgramAttachType::TraceUprobeMulti);
         }
     }

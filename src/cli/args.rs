@@ -1,5 +1,6 @@
 //! The arguments as they are typed; checked and defaulted by the subcommands.
 
+#[cfg(feature = "bpf")]
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -30,6 +31,13 @@ pub enum Command {
     /// Tell which TLS libraries are inside of files, which functions were found, how and where
     #[command(after_help = DISCOVER_EXAMPLES)]
     Discover(DiscoverArgs),
+    /// Tell what this machine can do, and try it out with a TLS exchange of its own (needs root)
+    #[cfg(feature = "bpf")]
+    Doctor {
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the man page of agentsight, or of one subcommand
     Man {
         /// Subcommand
@@ -37,6 +45,10 @@ pub enum Command {
     },
     /// Print the JSON Schema of the lines of `attach --json`
     Schema,
+    /// The child that doctor's self-test watches
+    #[cfg(feature = "bpf")]
+    #[command(name = crate::doctor::PEER_COMMAND, hide = true)]
+    SelftestPeer { part: String },
 }
 
 const DISCOVER_EXAMPLES: &str = "\

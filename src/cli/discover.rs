@@ -164,6 +164,9 @@ fn describe(report: &Report, explain: bool, text: &mut String) {
             refusal.library, refusal.reason
         ));
     }
+    for warning in &report.warnings {
+        text.push_str(&format!("  {red}warning{red:#}: {warning}\n"));
+    }
     for import in &report.imports {
         text.push_str(&format!(
             "  calls {} in another file: {}\n",

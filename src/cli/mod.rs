@@ -5,6 +5,8 @@ mod args;
 #[cfg(feature = "bpf")]
 mod attach;
 mod discover;
+#[cfg(feature = "bpf")]
+mod doctor;
 mod exit;
 mod generate;
 
@@ -30,8 +32,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Attach(args) => attach::run(&args),
         Command::Completions { shell } => generate::completions(shell),
         Command::Discover(args) => discover::run(&args),
+        #[cfg(feature = "bpf")]
+        Command::Doctor { json } => doctor::run(json),
         Command::Man { command } => generate::man(command.as_deref()),
         Command::Schema => generate::schema(),
+        #[cfg(feature = "bpf")]
+        Command::SelftestPeer { part } => {
+            crate::doctor::selftest_peer(&part).map(|()| ExitCode::SUCCESS)
+        }
     };
     result.unwrap_or_else(|error| {
         anstream::eprintln!("agentsight: {error:#}");

@@ -21,6 +21,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// Libraries that are inside, or seem to be, and cannot be used; with the reason.
     pub refused: Vec<Refusal>,
+    /// What is odd about the file and may hide something.
+    pub warnings: Vec<String>,
     /// TLS functions that the file calls in other files.
     pub imports: Vec<Import>,
     /// The places that were asked, in order.

@@ -76,6 +76,11 @@ pub fn examine(file: &ImageFile, db: &SymbolDb, dirs: &DebugDirs) -> Result<Repo
         size: file.identity().size,
         findings: Vec::new(),
         refused: Vec::new(),
+        warnings: image
+            .section_damage
+            .iter()
+            .map(|damage| format!("section headers unreadable ({damage}): is the file whole?"))
+            .collect(),
         imports: imports(db, &names),
         ladder: Vec::new(),
     };

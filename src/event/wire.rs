@@ -30,7 +30,7 @@ const FLAG_REUSED: u8 = 32;
 const FLAG_BORN: u8 = 64;
 
 /// The numbers above under their names in the header file, for the test that compares them.
-#[cfg(test)]
+#[cfg(all(test, feature = "bpf"))]
 pub(crate) const CONSTANTS: &[(&str, u64)] = &[
     ("KIND_DATA", KIND_DATA as u64),
     ("KIND_HANDSHAKE", KIND_HANDSHAKE as u64),

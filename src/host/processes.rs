@@ -29,6 +29,27 @@ pub fn running(executable: FileIdentity) -> Vec<i32> {
         .collect()
 }
 
+/// Whether the process runs behind a seccomp filter, or in strict mode.
+pub fn is_sandboxed(pid: i32) -> bool {
+    let status = Process::new(pid).and_then(|process| process.status());
+    status.is_ok_and(|status| status.seccomp.is_some_and(|mode| mode != 0))
+}
+
+/// Sandboxed processes that have this file mapped executable.
+pub fn sandboxed_users(file: FileIdentity) -> Vec<i32> {
+    let processes = procfs::process::all_processes().into_iter().flatten();
+    let uses = |pid: &i32| {
+        let mut files = mapped_files(*pid).into_iter();
+        files.any(|mapped| mapped.inode == (file.dev, file.ino))
+    };
+    processes
+        .flatten()
+        .map(|process| process.pid)
+        .filter(|pid| is_sandboxed(*pid))
+        .filter(uses)
+        .collect()
+}
+
 /// A file that a process has mapped executable.
 pub struct MappedFile {
     /// Device and inode as the kernel lists them in `maps`.
@@ -77,7 +98,7 @@ pub fn mapped_files(pid: i32) -> Vec<MappedFile> {
             };
             let (major, minor) = map.dev;
             let dev = libc::makedev(major as u32, minor as u32);
-            seen.insert((dev, map.inode)).then(|| MappedFile {
+            seen.insert((dev, map.inode)).then_some(MappedFile {
                 inode: (dev, map.inode),
                 path,
                 pid,

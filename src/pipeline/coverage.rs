@@ -7,6 +7,7 @@ use std::path::Path;
 use super::Progress;
 use crate::attach::Session;
 use crate::discover::{self, Report};
+use crate::doctor::{self, Launcher, Status};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::ProcessId;
 use crate::event::wire::{ConnState, Counter};
@@ -64,11 +65,31 @@ impl<'c> Coverage<'c> {
         }
     }
 
+    /// Kernels that do not let return probes through seccomp would have them killed by us.
+    fn spare_sandboxed(&self, file: &ImageFile) -> Result<()> {
+        let Some(pid) = processes::sandboxed_users(file.identity()).pop() else {
+            return Ok(());
+        };
+        let check = doctor::sandboxed_targets(&Launcher::this_program());
+        if check.status == Status::Ok {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::UnsupportedKernel,
+            format!(
+                "{} is used by process {pid}, which runs behind a seccomp filter: {}",
+                file.path().display(),
+                check.detail
+            ),
+        ))
+    }
+
     /// Covers an executable: itself, what it needs, what its processes have loaded, and what they will.
     ///
     /// # Errors
     /// There is nothing to attach to, now or later.
     pub fn cover_program(&mut self, program: ImageFile) -> Result<()> {
+        self.spare_sandboxed(&program)?;
         self.session.add_target(program.file())?;
         self.session.follow_processes()?;
         self.program = Some(program.identity());
@@ -119,6 +140,7 @@ impl<'c> Coverage<'c> {
     /// # Errors
     /// It has nothing to attach to.
     pub fn cover_library(&mut self, library: ImageFile) -> Result<()> {
+        self.spare_sandboxed(&library)?;
         self.session.follow_processes()?;
         let path = library.path().to_owned();
         let mut captures = false;

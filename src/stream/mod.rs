@@ -192,10 +192,12 @@ impl Tracker {
 
     /// Closes the connections of a process that ended without freeing them.
     fn end_process(&mut self, caller: &Caller, out: &mut Vec<Message>) {
-        let ended = self
-            .streams
-            .extract_if(.., |_, stream| stream.process == caller.process);
-        for (_, mut stream) in ended {
+        let streams = std::mem::take(&mut self.streams);
+        let (ended, others): (BTreeMap<_, _>, _) = streams
+            .into_iter()
+            .partition(|(_, stream)| stream.process == caller.process);
+        self.streams = others;
+        for mut stream in ended.into_values() {
             stream.origin.ts_ns = caller.ts_ns;
             stream.close(None, CloseReason::Exited, out);
         }
