@@ -9,6 +9,10 @@ use std::io;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
+    /// The command to observe does not exist.
+    CommandMissing,
+    /// The command to observe cannot be run.
+    CommandUnusable,
     /// The bytes are not what they claim to be: damaged, truncated or hostile input.
     InvalidData,
     /// Input or output failed.

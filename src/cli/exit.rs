@@ -36,6 +36,8 @@ pub fn from_error(error: &Error) -> ExitCode {
         ErrorKind::PermissionDenied => NOT_PERMITTED,
         #[cfg(feature = "bpf")]
         ErrorKind::UnsupportedKernel => UNSUPPORTED,
+        ErrorKind::CommandMissing => 127,
+        ErrorKind::CommandUnusable => 126,
         ErrorKind::Usage => 2,
         _ => FAILURE,
     })

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 
-use crate::error::{Context, Result};
+use crate::error::{Context, ErrorKind, Result};
 
 /// Starts the command, if there is one. It shares our terminal and environment.
 ///
@@ -22,7 +22,14 @@ pub fn start(command: &[OsString]) -> Result<Option<Child>> {
     }
     let child = command
         .spawn()
-        .context(|| format!("failed to run {}", program.display()))?;
+        .context(|| format!("failed to run {}", program.display()))
+        .map_err(|error| {
+            let kind = match error.kind() {
+                ErrorKind::NotFound => ErrorKind::CommandMissing,
+                _ => ErrorKind::CommandUnusable,
+            };
+            error.with_kind(kind)
+        })?;
     Ok(Some(child))
 }
 

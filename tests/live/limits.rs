@@ -148,6 +148,13 @@ fn root_runs_a_command() {
         .status()
         .unwrap();
     assert_eq!(status.code(), Some(42));
+    for (command, code) in [("/nonexistent", 127), ("/etc/passwd", 126)] {
+        let status = std::process::Command::new(env!("CARGO_BIN_EXE_agentsight"))
+            .args(["attach", "-q", "--binary", path, "--", command])
+            .status()
+            .unwrap();
+        assert_eq!(status.code(), Some(code), "{command}");
+    }
 }
 
 /// What newer kernels offer is not needed: single links and a bounded loop give the same bytes.
