@@ -98,6 +98,7 @@ enum agentsight_probe_flag {
 	PROBE_NSPR = 1,    /* the object is a PRFileDesc: only TLS ones count */
 	PROBE_EARLY = 2,   /* moves early data */
 	PROBE_RESUMES = 4, /* NULL buffer: goes on with what had to wait (GnuTLS) */
+	PROBE_PEEKS = 8,   /* PR_MSG_PEEK in argument 3: the bytes will be read once more */
 };
 
 #define NO_ARG 15

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#define PR_MSG_PEEK 2     /* prio.h: flag of PR_Recv */
 #define PR_DESC_LAYERED 4 /* prio.h: enum PRDescType */
 
 /* prio.h, unchanged since NSPR 4.0; only what we read. */

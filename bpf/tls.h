@@ -406,6 +406,8 @@ int tls_enter(struct pt_regs *ctx)
 			set_fd(&call.conn, call.buf);
 		break;
 	default:
+		if (COOKIE_FLAGS(cookie) & PROBE_PEEKS && argument(ctx, 3) & PR_MSG_PEEK)
+			break;
 		enter_call(&key, &call);
 	}
 	return 0;

@@ -10,6 +10,7 @@ mod libbpf;
 mod ring;
 mod skel;
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
@@ -354,12 +355,14 @@ impl Session {
             .collect()
     }
 
-    /// Clears the kernel's table of the connections of a process that ended.
-    pub fn forget(&mut self, process: ProcessId) {
+    /// Clears the kernel's table of the connections of processes that ended.
+    pub fn forget(&mut self, ended: &HashSet<ProcessId>) {
         let conns = &self.skel.maps.conns;
         let gone: Vec<_> = conns
             .keys()
-            .filter(|key| wire::conn_key_process(key) == Some(process))
+            .filter(|key| {
+                wire::conn_key_process(key).is_some_and(|process| ended.contains(&process))
+            })
             .collect();
         for key in gone {
             // Already gone is as good as deleted.

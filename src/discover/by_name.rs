@@ -221,6 +221,7 @@ impl<'n> Copy<'_, 'n> {
                 out: facts.out,
                 early: facts.early,
                 resumes: facts.resumes,
+                peeks: facts.peeks,
             },
         })
     }

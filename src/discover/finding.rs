@@ -97,6 +97,8 @@ pub struct Call {
     pub early: bool,
     /// A NULL buffer goes on with waiting data.
     pub resumes: bool,
+    /// Bit 1 of argument 3 asks for a look without consuming.
+    pub peeks: bool,
 }
 
 /// A library that is not used, and why.

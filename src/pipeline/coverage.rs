@@ -40,6 +40,8 @@ pub struct Coverage<'c> {
     progress: &'c mut dyn Progress,
     /// Inodes that need no second look.
     seen: HashSet<processes::Inode>,
+    /// Processes that ended since the last sweep.
+    ended: HashSet<ProcessId>,
     /// Processes whose loader announced something.
     loading: BTreeSet<u32>,
     /// The executable whose processes are covered; `None` for a library.
@@ -60,6 +62,7 @@ impl<'c> Coverage<'c> {
             dirs,
             progress,
             seen: HashSet::new(),
+            ended: HashSet::new(),
             loading: BTreeSet::new(),
             program: None,
         }
@@ -173,8 +176,12 @@ impl<'c> Coverage<'c> {
         }
     }
 
-    /// Looks at all processes again, for those that load code without telling a loader that we know.
+    /// Now and then: forgets processes that ended, and looks at all others again, for those that load
+    /// code without telling a loader that we know.
     pub fn sweep(&mut self) {
+        if !self.ended.is_empty() {
+            self.session.forget(&std::mem::take(&mut self.ended));
+        }
         for pid in self.running() {
             self.cover_maps(pid);
         }
@@ -269,9 +276,9 @@ impl<'c> Coverage<'c> {
         }
     }
 
-    /// A process ended: the kernel's table may forget it.
-    pub fn forget(&mut self, process: ProcessId) {
-        self.session.forget(process);
+    /// A process ended: with the next sweep, the kernel's table forgets its connections.
+    pub fn expect_no_more(&mut self, process: ProcessId) {
+        self.ended.insert(process);
     }
 
     /// Connections that the kernel side knows to be open.

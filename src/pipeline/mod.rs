@@ -201,7 +201,7 @@ impl Run<'_> {
     fn take(&mut self, event: Event) -> Result<()> {
         match &event {
             Event::Loader(caller) => self.coverage.expect_news(caller.process.pid),
-            Event::Exit(caller) => self.coverage.forget(caller.process),
+            Event::Exit(caller) => self.coverage.expect_no_more(caller.process),
             _ => {}
         }
         let messages = self.tracker.push(event, &self.coverage);

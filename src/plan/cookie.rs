@@ -18,6 +18,9 @@ const PROBE_EARLY: u8 = 2;
 /// `PROBE_RESUMES`.
 const PROBE_RESUMES: u8 = 4;
 
+/// `PROBE_PEEKS`.
+const PROBE_PEEKS: u8 = 8;
+
 /// `enum agentsight_op`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -40,6 +43,7 @@ pub(crate) const CONSTANTS: &[(&str, u64)] = &[
     ("PROBE_NSPR", PROBE_NSPR as u64),
     ("PROBE_EARLY", PROBE_EARLY as u64),
     ("PROBE_RESUMES", PROBE_RESUMES as u64),
+    ("PROBE_PEEKS", PROBE_PEEKS as u64),
     ("OP_DATA", Op::Data as u64),
     ("OP_HANDSHAKE", Op::Handshake as u64),
     ("OP_NEW", Op::New as u64),
@@ -94,7 +98,8 @@ impl Cookie {
         let flag = |set: bool, flag: u8| if set { flag } else { 0 };
         let flags = flag(library == "nspr", PROBE_NSPR)
             | flag(call.early, PROBE_EARLY)
-            | flag(call.resumes, PROBE_RESUMES);
+            | flag(call.resumes, PROBE_RESUMES)
+            | flag(call.peeks, PROBE_PEEKS);
         Ok(Self(
             (op as u64) << 16
                 | u64::from(call.result.map_or(0, result_number)) << 24

@@ -192,14 +192,16 @@ impl Tracker {
 
     /// Closes the connections of a process that ended without freeing them.
     fn end_process(&mut self, caller: &Caller, out: &mut Vec<Message>) {
-        let streams = std::mem::take(&mut self.streams);
-        let (ended, others): (BTreeMap<_, _>, _) = streams
-            .into_iter()
-            .partition(|(_, stream)| stream.process == caller.process);
-        self.streams = others;
-        for mut stream in ended.into_values() {
-            stream.origin.ts_ns = caller.ts_ns;
-            stream.close(None, CloseReason::Exited, out);
+        let streams = self.streams.iter();
+        let ended: Vec<ConnId> = streams
+            .filter(|(_, stream)| stream.process == caller.process)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in ended {
+            if let Some(mut stream) = self.streams.remove(&id) {
+                stream.origin.ts_ns = caller.ts_ns;
+                stream.close(None, CloseReason::Exited, out);
+            }
         }
     }
 }

@@ -123,6 +123,9 @@ pub struct Function {
     /// A NULL buffer means: go on with the data of the call that had to wait.
     #[serde(default)]
     pub resumes: bool,
+    /// Bit 1 of argument 3 asks for a look without consuming, as `MSG_PEEK` does.
+    #[serde(default)]
+    pub peeks: bool,
     /// Where this is documented.
     pub source: String,
 }

@@ -518,3 +518,71 @@ fn root_secrets_are_masked_by_default() {
         }
     }
 }
+
+/// TLS 1.3 early data goes through functions of its own, which call the ordinary ones inside: each end
+/// tells it once, and as early.
+#[test]
+fn root_early_data_counts_once() {
+    if !is_root() {
+        return;
+    }
+    let (Some(openssl), Some(mut server)) = (
+        program("openssl"),
+        FileServer::with_mode(b"", &["-early_data", "-tls1_3"]),
+    ) else {
+        return;
+    };
+    let held_open = server.child.stdin.take();
+    std::fs::write(server.dir.path().join("early.txt"), "early bird\n").unwrap();
+    let connect = |options: &[&str]| {
+        let mut child = Command::new(&openssl)
+            .args([
+                "s_client",
+                "-tls1_3",
+                "-connect",
+                &format!("127.0.0.1:{}", server.port),
+            ])
+            .args(options)
+            .current_dir(server.dir.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // Time for the session ticket; then the end of stdin ends it.
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        drop(child.stdin.take());
+        let pid = u64::from(child.id());
+        child.wait().unwrap();
+        pid
+    };
+    connect(&["-sess_out", "session.pem"]);
+    let capture = Capture::start(&openssl, &[]);
+    let pids = [
+        connect(&["-sess_in", "session.pem", "-early_data", "early.txt"]),
+        u64::from(server.child.id()),
+    ];
+    drop(held_open);
+    let captured = capture.stop();
+    captured.assert_whole();
+    let early: Vec<_> = captured
+        .lines
+        .iter()
+        .filter(|line| line["type"] == "tls.data" && pids.contains(&line["pid"].as_u64().unwrap()))
+        .map(|line| {
+            (
+                line["function"].as_str().unwrap(),
+                line["data"].as_str().unwrap(),
+                &line["early"],
+            )
+        })
+        .collect();
+    let yes = serde_json::Value::Bool(true);
+    assert_eq!(
+        early,
+        [
+            ("SSL_write_early_data", "early bird\n", &yes),
+            ("SSL_read_early_data", "early bird\n", &yes),
+        ]
+    );
+}
