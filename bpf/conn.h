@@ -29,11 +29,14 @@ static __always_inline struct conn *find_or_make_conn(const struct conn_key *key
 }
 
 static __always_inline void fill_conn(struct event_header *header, const struct conn_key *key,
-				      const struct conn *conn)
+				      const struct conn *conn, __u8 kind, __u16 function)
 {
+	fill_caller(header, &key->process);
 	header->conn_id = conn->id;
 	header->conn_ptr = key->ptr;
 	header->fd = conn->fd;
+	header->kind = kind;
+	header->function = function;
 	if (conn->born)
 		header->flags |= FLAG_BORN;
 }
@@ -56,10 +59,7 @@ static __always_inline void close_conn(const struct conn_key *key, __u16 functio
 
 	if (!conn)
 		return;
-	fill_caller(&header, &key->process);
-	fill_conn(&header, key, conn);
-	header.kind = KIND_CLOSE;
-	header.function = function;
+	fill_conn(&header, key, conn, KIND_CLOSE, function);
 	header.flags |= flags;
 	header.offset = conn->offset[DIR_WRITE];
 	header.call_len = conn->offset[DIR_READ];

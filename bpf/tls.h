@@ -164,10 +164,7 @@ static __always_inline void mark_shutdown(const struct conn_key *key, __u16 func
 
 	if (!conn)
 		return;
-	fill_caller(&header, &key->process);
-	fill_conn(&header, key, conn);
-	header.kind = KIND_SHUTDOWN;
-	header.function = function;
+	fill_conn(&header, key, conn, KIND_SHUTDOWN, function);
 	emit_mark(&header);
 }
 
@@ -259,11 +256,8 @@ static __always_inline void fill_data(struct event_header *header, const struct 
 {
 	__u8 dir = COOKIE_DIRECTION(call->cookie) & 1;
 
-	fill_caller(header, &call->conn.process);
-	fill_conn(header, &call->conn, conn);
-	header->kind = KIND_DATA;
+	fill_conn(header, &call->conn, conn, KIND_DATA, COOKIE_FUNCTION(call->cookie));
 	header->direction = dir;
-	header->function = COOKIE_FUNCTION(call->cookie);
 	if (COOKIE_FLAGS(call->cookie) & PROBE_EARLY)
 		header->flags |= FLAG_EARLY;
 	header->offset = conn->offset[dir];
@@ -349,10 +343,7 @@ static __always_inline void leave_handshake(const struct call *call, __u64 ret)
 	if (!conn || conn->handshake_seen)
 		return;
 	conn->handshake_seen = 1;
-	fill_caller(&header, &call->conn.process);
-	fill_conn(&header, &call->conn, conn);
-	header.kind = KIND_HANDSHAKE;
-	header.function = COOKIE_FUNCTION(call->cookie);
+	fill_conn(&header, &call->conn, conn, KIND_HANDSHAKE, COOKIE_FUNCTION(call->cookie));
 	emit_mark(&header);
 }
 

@@ -96,11 +96,6 @@ impl Capture {
         }
     }
 
-    /// The observer's process.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Ends it the way a user does, and reads everything it said.
     pub fn stop(mut self) -> Captured {
         signal(self.child.id(), "INT");

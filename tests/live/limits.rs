@@ -1,9 +1,37 @@
 //! Bounds that a user sets, and losses: cut, counted and told, never silent.
 
-use agentsight_testbins::run::{Running, read_logs};
+use std::path::Path;
 
-use crate::capture::Capture;
+use agentsight_testbins::Testbin;
+use agentsight_testbins::run::{Endpoint, Running, read_logs};
+
+use crate::capture::{Capture, Captured};
 use crate::testbins::testbin;
+
+/// Runs the pair under a capture, and tells what was captured and what the pair logged.
+fn run_pair(
+    pair: &Testbin,
+    capture: Capture,
+    iterations: &str,
+    size: &str,
+) -> (Captured, Vec<Endpoint>) {
+    let log = tempfile::tempdir().unwrap();
+    let options = ["--iterations", iterations, "--size", size, "--log"];
+    let options = [&options[..], &[log.path().to_str().unwrap()]].concat();
+    let running = Running::start(pair, &options).unwrap();
+    running.finish().unwrap();
+    (capture.stop(), read_logs(Path::new(log.path())).unwrap())
+}
+
+fn logged_bytes(logged: &[Endpoint]) -> u64 {
+    let lengths = logged.iter().map(|end| end.written.len() + end.read.len());
+    lengths.sum::<usize>() as u64
+}
+
+fn sum(lines: &[serde_json::Value], kind: &str, field: &str) -> u64 {
+    let lines = lines.iter().filter(|line| line["type"] == kind);
+    lines.filter_map(|line| line[field].as_u64()).sum()
+}
 
 /// `--max-bytes` keeps the first bytes of each call and tells the rest as a gap.
 #[test]
@@ -11,56 +39,22 @@ fn root_max_bytes_cuts_and_tells() {
     let Some(pair) = testbin("openssl/pair", "dyn-O2") else {
         return;
     };
-    let log = tempfile::tempdir().unwrap();
     let capture = Capture::start(&pair.path, &["--max-bytes", "10"]);
-    let options = [
-        "--iterations",
-        "3",
-        "--size",
-        "500",
-        "--log",
-        log.path().to_str().unwrap(),
-    ];
-    Running::start(&pair, &options).unwrap().finish().unwrap();
-    let captured = capture.stop();
-    let sent = read_logs(log.path()).unwrap();
-    let expected = &sent
-        .iter()
-        .find(|end| end.role == "client")
-        .unwrap()
-        .written;
-    let conn = captured
-        .conns
-        .values()
-        .find(|conn| conn.written.len() >= 1000)
-        .unwrap();
+    let (captured, logged) = run_pair(&pair, capture, "3", "500");
+    let client = logged.iter().find(|end| end.role == "client").unwrap();
+    let mut conns = captured.conns.values();
+    let conn = conns.find(|conn| conn.written.len() >= 1000).unwrap();
     for call in 0..3 {
         let at = call * 500;
-        assert_eq!(conn.written[at..at + 10], expected[at..at + 10]);
+        assert_eq!(conn.written[at..at + 10], client.written[at..at + 10]);
     }
     assert!(captured.gaps.iter().all(|gap| gap["cause"] == "max-bytes"));
-    let cut: u64 = captured
-        .gaps
-        .iter()
-        .filter_map(|gap| gap["bytes"].as_u64())
-        .sum();
-    let all: usize = sent
-        .iter()
-        .map(|end| end.written.len() + end.read.len())
-        .sum();
-    let kept: u64 = captured
-        .lines
-        .iter()
-        .filter(|line| line["type"] == "tls.data")
-        .filter_map(|line| line["len"].as_u64())
-        .sum();
-    assert_eq!(cut + kept, all as u64);
-    assert!(
-        captured.stderr.contains(&format!("truncated: {cut} B")),
-        "{}",
-        captured.stderr
-    );
-    assert!(captured.stderr.contains("lost: nothing"));
+    let cut = sum(&captured.gaps, "tls.gap", "bytes");
+    let kept = sum(&captured.lines, "tls.data", "len");
+    assert_eq!(cut + kept, logged_bytes(&logged));
+    let said = &captured.stderr;
+    assert!(said.contains(&format!("truncated: {cut} B")), "{said}");
+    assert!(said.contains("lost: nothing"), "{said}");
 }
 
 /// A ring buffer that is far too small loses data, and every lost byte is accounted for.
@@ -69,42 +63,15 @@ fn root_a_full_ring_shows_as_gaps() {
     let Some(pair) = testbin("openssl/pair", "dyn-O2") else {
         return;
     };
-    let log = tempfile::tempdir().unwrap();
     let capture = Capture::start(&pair.path, &["--buffer", "32K"]);
-    let options = [
-        "--iterations",
-        "2000",
-        "--size",
-        "16000",
-        "--log",
-        log.path().to_str().unwrap(),
-    ];
-    Running::start(&pair, &options).unwrap().finish().unwrap();
-    let captured = capture.stop();
-    let lost: u64 = captured
-        .gaps
-        .iter()
-        .filter_map(|gap| gap["bytes"].as_u64())
-        .sum();
+    let (captured, logged) = run_pair(&pair, capture, "2000", "16000");
+    let lost = sum(&captured.gaps, "tls.gap", "bytes");
     assert!(lost > 0, "32 KiB held 64 MB?");
     assert!(captured.gaps.iter().all(|gap| gap["cause"] == "ring-full"));
-    let kept: u64 = captured
-        .lines
-        .iter()
-        .filter(|line| line["type"] == "tls.data")
-        .filter_map(|line| line["len"].as_u64())
-        .sum();
-    let logged = read_logs(log.path()).unwrap();
-    let all: usize = logged
-        .iter()
-        .map(|end| end.written.len() + end.read.len())
-        .sum();
-    assert_eq!(lost + kept, all as u64, "{}", captured.stderr);
-    assert!(
-        captured.stderr.contains("lost: ring-full"),
-        "{}",
-        captured.stderr
-    );
+    let kept = sum(&captured.lines, "tls.data", "len");
+    let said = &captured.stderr;
+    assert_eq!(lost + kept, logged_bytes(&logged), "{said}");
+    assert!(said.contains("lost: ring-full"), "{said}");
 }
 
 /// `--max-events` and `--duration` end a run by themselves.
@@ -163,22 +130,10 @@ fn root_older_kernels_capture_the_same() {
     let Some(pair) = testbin("openssl/pair", "dyn-O2") else {
         return;
     };
-    let log = tempfile::tempdir().unwrap();
-    let mut capture = Capture::without("uprobe_multi,bpf_loop", &pair.path);
-    let options = [
-        "--iterations",
-        "3",
-        "--size",
-        "1000000",
-        "--log",
-        log.path().to_str().unwrap(),
-    ];
-    Running::start(&pair, &options).unwrap().finish().unwrap();
-    crate::capture::signal(capture.pid(), "INT");
-    let captured = capture.finish();
+    let capture = Capture::without("uprobe_multi,bpf_loop", &pair.path);
+    let (captured, logged) = run_pair(&pair, capture, "3", "1000000");
     captured.assert_whole();
-    let mut logged: Vec<_> = read_logs(log.path())
-        .unwrap()
+    let mut logged: Vec<_> = logged
         .into_iter()
         .map(|end| (end.written, end.read))
         .collect();
