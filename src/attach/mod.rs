@@ -14,11 +14,12 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{
-    Link, MapCore, MapFlags, ProgramAttachType, ProgramInput, UprobeMultiOpts, UprobeOpts,
+    Link, MapCore, MapFlags, ProgramAttachType, ProgramInput, ProgramMut, UprobeMultiOpts,
+    UprobeOpts,
 };
 
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -236,11 +237,9 @@ impl Session {
     }
 
     /// One link for all entries and one for all returns.
-    fn attach_multi(&self, sites: &[SiteOf<'_>], path: &PathBuf) -> Result<Vec<Link>> {
-        let progs = &self.skel.progs;
+    fn attach_multi(&self, sites: &[SiteOf<'_>], path: &Path) -> Result<Vec<Link>> {
         let mut links = Vec::new();
-        // Returns first: a call seen at entry must not be missed at its end.
-        for (retprobe, program) in [(true, &progs.tls_leave), (false, &progs.tls_enter)] {
+        for (retprobe, program) in self.programs() {
             let sites = || {
                 sites
                     .iter()
@@ -265,7 +264,7 @@ impl Session {
     }
 
     /// A link for each probe: older kernels, and to find out which one was refused.
-    fn attach_single(&mut self, sites: &[SiteOf<'_>], path: &PathBuf) -> Attached {
+    fn attach_single(&mut self, sites: &[SiteOf<'_>], path: &Path) -> Attached {
         let mut attached = Attached::default();
         for site in sites {
             match self.attach_one(site, path) {
@@ -281,28 +280,21 @@ impl Session {
         attached
     }
 
-    fn attach_one(&self, site: &SiteOf<'_>, path: &PathBuf) -> Result<Vec<Link>> {
+    fn attach_one(&self, site: &SiteOf<'_>, path: &Path) -> Result<Vec<Link>> {
+        self.programs()
+            .into_iter()
+            .filter(|(retprobe, _)| !retprobe || site.probe.with_return)
+            .map(|(retprobe, program)| {
+                let entry = site.probe.entry;
+                uprobe(program, path, entry, site.cookie, retprobe, &self.features)
+            })
+            .collect()
+    }
+
+    /// Returns first: a call seen at entry must not be missed at its end.
+    fn programs(&self) -> [(bool, &ProgramMut<'static>); 2] {
         let progs = &self.skel.progs;
-        let mut links = Vec::new();
-        if site.probe.with_return {
-            links.push(uprobe(
-                &progs.tls_leave,
-                path,
-                site.probe.entry,
-                site.cookie,
-                true,
-                &self.features,
-            )?);
-        }
-        links.push(uprobe(
-            &progs.tls_enter,
-            path,
-            site.probe.entry,
-            site.cookie,
-            false,
-            &self.features,
-        )?);
-        Ok(links)
+        [(true, &progs.tls_leave), (false, &progs.tls_enter)]
     }
 
     /// Watches a dynamic loader's `_dl_debug_state` for libraries that come later.
@@ -418,8 +410,8 @@ fn load(settings: &Settings, features: &Features) -> Result<AgentsightSkel<'stat
 }
 
 fn uprobe(
-    program: &libbpf_rs::ProgramMut<'_>,
-    path: &PathBuf,
+    program: &ProgramMut<'_>,
+    path: &Path,
     offset: FileOff,
     cookie: u64,
     retprobe: bool,
