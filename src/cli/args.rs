@@ -152,7 +152,8 @@ pub struct AttachArgs {
     /// Where separate debug files are; may be given several times
     #[arg(long, value_name = "DIR", default_value = "/usr/lib/debug")]
     pub debug_dir: Vec<PathBuf>,
-    /// Run this once the probes are in place, as the user who called sudo, and stop when it ends
+    /// Run this once the probes are in place, as the user who called sudo; stop observing when it
+    /// ends, and return its status
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
 }

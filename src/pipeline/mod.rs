@@ -164,6 +164,10 @@ impl Run<'_> {
             }
         }
         self.wind_up()?;
+        // What we started is not left alone: it goes on unobserved, and its status is still passed on.
+        if let Some(child) = &mut child {
+            status = Some(child.wait().context(|| "failed to wait for the command")?);
+        }
         Ok(Outcome {
             summary: self.summary(),
             status,
