@@ -14,11 +14,19 @@ static __always_inline void count(__u32 counter, __u64 n)
 		*value += n;
 }
 
-/* Wakes the reader when a batch waits; it looks by itself every few milliseconds. */
-static __always_inline __u64 wakeup(void)
+/*
+ * Wakes the reader when this record of `size` bytes fills a batch. Once only: each wake-up is an
+ * interrupt, which costs more than the record, and a reader that is behind needs none. Should two
+ * CPUs both take the other for the one that fills the batch: it looks by itself every few
+ * milliseconds.
+ */
+static __always_inline __u64 wakeup(__u64 size)
 {
-	return bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) >= WAKEUP_BYTES ? BPF_RB_FORCE_WAKEUP :
-									     BPF_RB_NO_WAKEUP;
+	__u64 waiting = bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA);
+
+	size += 8; /* BPF_RINGBUF_HDR_SZ, which the kernel puts before each record */
+	return waiting >= wakeup_bytes && waiting - size < wakeup_bytes ? BPF_RB_FORCE_WAKEUP :
+									  BPF_RB_NO_WAKEUP;
 }
 
 /* One call's plaintext on its way out. */
@@ -50,7 +58,7 @@ struct outgoing {
 			count(COUNT_FAULT_RECORDS, 1);                                       \
 			count(COUNT_FAULT_BYTES, len);                                       \
 		}                                                                            \
-		bpf_ringbuf_submit(record, wakeup());                                        \
+		bpf_ringbuf_submit(record, wakeup(sizeof(*header) + tier));                  \
 		return 0;                                                                    \
 	}
 
@@ -130,7 +138,7 @@ static __always_inline void emit_mark_with(const struct event_header *header, __
 
 static __always_inline void emit_mark(const struct event_header *header)
 {
-	emit_mark_with(header, wakeup());
+	emit_mark_with(header, wakeup(sizeof(*header)));
 }
 
 /* User space is to act on it at once: a library just loaded wants its probes. */

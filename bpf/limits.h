@@ -14,8 +14,8 @@
 /* bpf_loop stops at 2^23 rounds (BPF_MAX_LOOPS): 128 GiB in one call. */
 #define CHUNKS_MAX (1 << 23)
 
-/* Without bpf_loop the verifier walks each round: 16 MiB in one call. */
-#define CHUNKS_MAX_UNROLLED 1024
+/* Without bpf_loop the verifier walks each round, and gives up on many more: 4 MiB in one call. */
+#define CHUNKS_MAX_UNROLLED 256
 
 /* Live TLS connections in all observed processes. More are counted, not followed. */
 #define CONNS_MAX 65536
@@ -38,7 +38,10 @@
 /* Replaced by user space before loading (--buffer); a power of two times the page size. */
 #define RING_BYTES (64 * 1024 * 1024)
 
-/* Records that wait in the ring until the reader is woken; it also looks every few ms. */
-#define WAKEUP_BYTES (64 * 1024)
+/*
+ * What waits in the ring until the reader is woken; it also looks every few ms. Replaced by user
+ * space: a small ring wakes earlier.
+ */
+#define WAKEUP_BYTES (1024 * 1024)
 
 _Static_assert(TIER_LARGE % TIER_MEDIUM == 0, "a full chunk never needs a second try");

@@ -113,6 +113,16 @@ pub fn c_str(data: &[u8], offset: usize) -> Option<&[u8]> {
     tail.get(..memchr::memchr(0, tail)?)
 }
 
+/// Longest name that is read. Those that any finder asks for are far shorter; without a limit, a
+/// table of entries that all name the same endless string takes the square of the file's size.
+const NAME_MAX: usize = 4096;
+
+/// Like [`c_str`], for the many names of a table; `None` also for one longer than 4096 bytes.
+pub fn name(data: &[u8], offset: usize) -> Option<&[u8]> {
+    let tail = data.get(offset..)?;
+    c_str(tail.get(..NAME_MAX + 1).unwrap_or(tail), 0)
+}
+
 /// Lower-case hexadecimal, two digits a byte.
 pub fn hex(bytes: &[u8]) -> String {
     use fmt::Write;
@@ -180,6 +190,15 @@ mod tests {
                 }
                 prop_assert_eq!(reader.rest(), &data[reader.position()..]);
             }
+        }
+
+        /// A name is the string at its place, unless that is too long for one.
+        #[test]
+        fn names_are_short_strings(len in NAME_MAX - 2..NAME_MAX + 3, at in 0usize..4) {
+            let mut data = vec![b'x'; len];
+            data.push(0);
+            let expected = c_str(&data, at).filter(|text| text.len() <= NAME_MAX);
+            prop_assert_eq!(name(&data, at), expected);
         }
 
         /// A string ends at the first zero and nowhere else.

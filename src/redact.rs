@@ -22,25 +22,34 @@ const CONTEXT: usize = 128;
 
 /// What is masked: each pattern's group `secret`. Sources: the providers' API references for the
 /// header names; GitHub, AWS and Slack documentation for the shapes of their tokens.
-const PATTERNS: &[(&str, Ending)] = &[
+///
+/// In the middle is what every match contains, in lower case, for patterns that the regex engine
+/// cannot look for by their first bytes: it steps through them byte by byte, which takes 20 times
+/// longer than looking for the literals first.
+const PATTERNS: &[(&str, Option<&str>, Ending)] = &[
     (
         r#"(?i)(?:^|[^a-z0-9_-])(?:proxy-)?authorization["']?[ \t]*[:=][ \t]*["']?(?:(?:bearer|basic|token|digest|apikey)[ \t]+)?(?<secret>[^\r\n"']+)"#,
+        Some("authorization"),
         Ending::Line,
     ),
     (
         r"(?i)(?:^|[^a-z0-9_-])(?:x-api-key|api-key|x-goog-api-key|x-auth-token|x-amz-security-token|openai-api-key|anthropic-api-key|x-csrf-token|cookie|set-cookie)[ \t]*:[ \t]*(?<secret>[^\r\n]+)",
+        Some("api-key|x-auth-token|x-amz-security-token|x-csrf-token|cookie"),
         Ending::Line,
     ),
     (
         r#"(?i)"(?:api_?key|access_?token|refresh_?token|id_?token|client_?secret|secret_?key|password|passwd)"\s*:\s*"(?<secret>(?:[^"\\]|\\.)+)"#,
+        None,
         Ending::Quote,
     ),
     (
         r"(?i)[?&](?:key|api_?key|access_token|token|client_secret|sig|signature|x-amz-signature)=(?<secret>[^&\s]+)",
+        None,
         Ending::Word,
     ),
     (
         r"\b(?<secret>sk-[A-Za-z0-9_-]{16,}|AIza[A-Za-z0-9_-]{30,}|gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,}|(?:AKIA|ASIA)[A-Z0-9]{16}|xox[abeprs]-[A-Za-z0-9-]{10,}|hf_[A-Za-z0-9]{30,}|eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*)",
+        None,
         Ending::Word,
     ),
 ];
@@ -63,6 +72,33 @@ impl Ending {
     }
 }
 
+/// One line of [`PATTERNS`], ready for use.
+struct Pattern {
+    regex: Regex,
+    hint: Option<Regex>,
+    ending: Ending,
+}
+
+impl Pattern {
+    fn new(
+        pattern: &str,
+        hint: Option<&str>,
+        ending: Ending,
+    ) -> std::result::Result<Self, regex::Error> {
+        let build = |pattern| RegexBuilder::new(pattern).unicode(false).build();
+        Ok(Self {
+            regex: build(pattern)?,
+            hint: hint.map(build).transpose()?,
+            ending,
+        })
+    }
+
+    /// False: it matches nowhere. `folded` is the text in lower case.
+    fn may_match(&self, folded: &[u8]) -> bool {
+        self.hint.as_ref().is_none_or(|hint| hint.is_match(folded))
+    }
+}
+
 /// What is remembered of a direction's last chunk.
 #[derive(Default)]
 struct Tail {
@@ -73,8 +109,10 @@ struct Tail {
 
 /// Masks secrets in all messages of a run.
 pub struct Redactor {
-    patterns: Vec<(Regex, Ending)>,
+    patterns: Vec<Pattern>,
     tails: HashMap<(ConnName, Direction), Tail>,
+    /// Kept between calls for its memory only.
+    folded: Vec<u8>,
     tags: RandomState,
     masked: u64,
 }
@@ -87,17 +125,13 @@ impl Redactor {
     pub fn new() -> Result<Self> {
         let patterns = PATTERNS
             .iter()
-            .map(|(pattern, ending)| {
-                RegexBuilder::new(pattern)
-                    .unicode(false)
-                    .build()
-                    .map(|regex| (regex, *ending))
-            })
+            .map(|(pattern, hint, ending)| Pattern::new(pattern, *hint, *ending))
             .collect::<std::result::Result<_, _>>()
             .map_err(|error| Error::invalid(format!("a redaction pattern is broken: {error}")))?;
         Ok(Self {
             patterns,
             tails: HashMap::new(),
+            folded: Vec::new(),
             tags: RandomState::new(),
             masked: 0,
         })
@@ -144,9 +178,14 @@ impl Redactor {
                 open = Some(ending);
             }
         }
+        let mut folded = std::mem::take(&mut self.folded);
+        folded.clear();
+        folded.extend_from_slice(&text);
+        folded.make_ascii_lowercase();
         for at in 0..self.patterns.len() {
-            open = open.or(self.mask_pattern(at, &mut text, seen, bytes));
+            open = open.or(self.mask_pattern(at, &mut text, &folded, seen, bytes));
         }
+        self.folded = folded;
         let keep = text.len().saturating_sub(CONTEXT);
         text.drain(..keep);
         Tail {
@@ -162,13 +201,18 @@ impl Redactor {
         &mut self,
         at: usize,
         text: &mut [u8],
+        folded: &[u8],
         seen: usize,
         bytes: &mut [u8],
     ) -> Option<Ending> {
-        let (regex, ending) = self.patterns.get(at)?;
+        let pattern = self.patterns.get(at)?;
+        if !pattern.may_match(folded) {
+            return None;
+        }
         let mut open = None;
         let mut masked = 0;
-        let found: Vec<_> = regex
+        let found: Vec<_> = pattern
+            .regex
             .captures_iter(text)
             .filter_map(|c| secret_range(&c))
             .collect();
@@ -188,7 +232,7 @@ impl Redactor {
             if let Some(known) = text.get_mut(secret.start.max(seen)..secret.end) {
                 known.fill(b'*');
             }
-            open = (secret.end == text.len()).then_some(*ending);
+            open = (secret.end == text.len()).then_some(pattern.ending);
         }
         self.masked += masked;
         open
@@ -280,6 +324,20 @@ mod tests {
             " ok\"}",
         ] {
             assert!(text.contains(kept), "{kept:?} is not in {text:?}");
+        }
+    }
+
+    /// What is looked for first to save time is in every name, whatever its case.
+    #[test]
+    fn no_name_is_passed_over() {
+        let names = "Authorization Proxy-Authorization x-api-key API-Key X-Goog-Api-Key X-Auth-Token \
+            X-Amz-Security-Token OpenAI-API-Key Anthropic-Api-Key X-CSRF-Token Cookie SET-COOKIE";
+        for name in names.split(' ') {
+            for name in [name.to_owned(), name.to_lowercase(), name.to_uppercase()] {
+                let text = redact(&[format!("A: b\r\n{name}: s3cr3t\r\n").as_bytes()]);
+                let text = String::from_utf8(text).unwrap();
+                assert!(!text.contains("s3cr3t"), "{text}");
+            }
         }
     }
 

@@ -9,6 +9,8 @@ use crate::error::{Error, ErrorKind, Result};
 /// The last lines that libbpf wanted to print; enough for the end of a verifier log.
 static MESSAGES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 const MESSAGES_MAX: usize = 8;
+/// Lines shown of one message.
+const LINES_MAX: usize = 5;
 
 /// Keeps libbpf from writing to stderr.
 pub fn catch_messages() {
@@ -29,9 +31,25 @@ fn take_messages() -> String {
     };
     let lines: Vec<_> = messages
         .drain(..)
-        .map(|line| line.trim().trim_start_matches("libbpf: ").to_owned())
+        .map(|message| shorten(&message))
         .collect();
     lines.join("; ")
+}
+
+/// A verifier log is thousands of lines: the reason stands near its end.
+fn shorten(message: &str) -> String {
+    let lines: Vec<_> = message
+        .trim()
+        .trim_start_matches("libbpf: ")
+        .lines()
+        .collect();
+    let skipped = lines.len().saturating_sub(LINES_MAX);
+    let shown = lines.get(skipped..).unwrap_or_default().join(" | ");
+    if skipped > 0 {
+        format!("… {shown}")
+    } else {
+        shown
+    }
 }
 
 /// Turns libbpf's results into ours.

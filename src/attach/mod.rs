@@ -34,6 +34,10 @@ pub use ring::{RingReader, RunningRing};
 use libbpf::Blame;
 use skel::{AgentsightSkel, AgentsightSkelBuilder};
 
+/// Most that waits in the ring until its reader is woken (`WAKEUP_BYTES` in `bpf/limits.h`): small enough
+/// to be in the CPU's cache still. A small ring wakes earlier.
+const WAKEUP_BYTES: u64 = 1 << 20;
+
 /// What is fixed when the object is loaded.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -384,15 +388,16 @@ fn check_unchanged(plan: &ProbePlan, file: &File) -> Result<()> {
 fn load(settings: &Settings, features: &Features) -> Result<AgentsightSkel<'static>> {
     // A session lives as long as the process in all uses of it; the storage is a few hundred bytes.
     let storage = Box::leak(Box::new(MaybeUninit::uninit()));
+    let ring_bytes = settings.ring_bytes.max(4096).next_power_of_two();
     let mut open = AgentsightSkelBuilder::default()
         .open(storage)
         .blame(|| "failed to open the BPF object")?;
     if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
         rodata.only_targets = settings.only_targets;
         rodata.max_bytes = settings.max_bytes;
+        rodata.wakeup_bytes = u64::from(ring_bytes / 16).min(WAKEUP_BYTES);
         rodata.use_bpf_loop = features.bpf_loop;
     }
-    let ring_bytes = settings.ring_bytes.max(4096).next_power_of_two();
     open.maps
         .ring
         .set_max_entries(ring_bytes)

@@ -1,5 +1,6 @@
 //! From names to findings: which copies of a library a file holds. Unique, or refused with the reason.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Case;
@@ -30,11 +31,16 @@ pub fn find(case: &Case<'_>, library: &str) -> Result<Option<Found>> {
         .library(library)
         .ok_or_else(|| Error::invalid(format!("symbol-db has no library {library}")))?;
     let mut found = Found::default();
-    for prefix in prefixes(case, facts) {
+    let version_text = OnceCell::new();
+    let by_prefix = by_prefix(case, facts);
+    for (prefix, names) in &by_prefix {
         Copy {
             case,
             facts,
             prefix,
+            names,
+            originals: by_prefix.get(""),
+            version_text: &version_text,
         }
         .find(&mut found);
     }
@@ -42,12 +48,18 @@ pub fn find(case: &Case<'_>, library: &str) -> Result<Option<Found>> {
     Ok(is_mine.then_some(found))
 }
 
-fn prefixes<'n>(case: &Case<'n>, facts: &Library) -> BTreeSet<&'n str> {
-    let defined = case.names.defined.iter();
-    defined
-        .map(|named| named.prefix.as_str())
-        .filter(|prefix| prefix.is_empty() || facts.prefixes)
-        .collect()
+/// The defined names under one prefix, by the library's own name.
+type ByName<'n> = BTreeMap<&'n str, Vec<&'n Named>>;
+
+fn by_prefix<'n>(case: &Case<'n>, facts: &Library) -> BTreeMap<&'n str, ByName<'n>> {
+    let mut by_prefix: BTreeMap<_, ByName<'n>> = BTreeMap::new();
+    for named in &case.names.defined {
+        if named.prefix.is_empty() || facts.prefixes {
+            let names = by_prefix.entry(named.prefix.as_str()).or_default();
+            names.entry(named.name.as_str()).or_default().push(named);
+        }
+    }
+    by_prefix
 }
 
 /// One library under one prefix.
@@ -55,6 +67,11 @@ struct Copy<'c, 'n> {
     case: &'c Case<'n>,
     facts: &'c Library,
     prefix: &'n str,
+    names: &'c ByName<'n>,
+    /// Names without a prefix, if there are any.
+    originals: Option<&'c ByName<'n>>,
+    /// A version that stands in the file, searched once for all copies.
+    version_text: &'c OnceCell<Option<String>>,
 }
 
 /// The places of one function, each with all that names it.
@@ -83,16 +100,26 @@ impl<'n> Copy<'_, 'n> {
             if !functions.is_empty() {
                 found.findings.push(Finding {
                     library: self.facts.library.clone(),
-                    version: version::tell(self.case, self.facts, self.prefix),
+                    version: self.version(),
                     functions,
                 });
             }
         }
     }
 
+    fn version(&self) -> Option<String> {
+        let hints = self.facts.version.as_ref()?;
+        let by_text = self
+            .version_text
+            .get_or_init(|| version::by_text(self.case, hints));
+        by_text
+            .clone()
+            .or_else(|| version::by_symbol_versions(self.case, hints, self.prefix))
+    }
+
     /// Complete enough to be the library, and not a relative of it.
     fn is_here(&self) -> bool {
-        let has = |name: &String| self.named(name).next().is_some();
+        let has = |name: &String| self.names.contains_key(name.as_str());
         let markers = &self.facts.markers;
         let is_this_one = (markers.has.is_empty() || markers.has.iter().any(has))
             && !markers.has_not.iter().any(has);
@@ -108,21 +135,16 @@ impl<'n> Copy<'_, 'n> {
         // A renamed copy stands for itself: complete, and without the original next to it, since a
         // wrapper named like that would have to call the original.
         let original = |name: &String| {
-            let mut defined = self.case.names.defined.iter();
-            defined.any(|named| named.prefix.is_empty() && named.name == *name)
+            self.originals
+                .is_some_and(|names| names.contains_key(name.as_str()))
                 || self.case.names.imported.contains(name)
         };
         self.facts.core.iter().all(has) && !self.facts.core.iter().any(original)
     }
 
-    fn named<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'n Named> + 's {
-        let defined = self.case.names.defined.iter();
-        defined.filter(move |named| named.name == name && named.prefix == self.prefix)
-    }
-
     fn places(&self, name: &str) -> Places<'n> {
         let mut places = Places::new();
-        for named in self.named(name) {
+        for named in self.names.get(name).into_iter().flatten() {
             places.entry(named.addr).or_default().push(named);
         }
         places

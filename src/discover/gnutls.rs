@@ -2,7 +2,7 @@
 //! `gnutls_record_send2`: both are reported, and the capture side counts a call once.
 
 use super::by_name::{self, Found};
-use super::{Case, Finder};
+use super::{Case, Finder, stripped};
 use crate::error::Result;
 
 pub(super) struct GnuTls;
@@ -13,6 +13,7 @@ impl Finder for GnuTls {
     }
 
     fn find(&self, case: &Case<'_>) -> Result<Option<Found>> {
-        by_name::find(case, self.library())
+        let found = by_name::find(case, self.library())?;
+        Ok(found.or_else(|| stripped::refusal(case, self.library(), b"Enabled GnuTLS ")))
     }
 }

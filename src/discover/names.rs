@@ -12,6 +12,10 @@ use crate::image::symbols::{Symbol, SymbolTable};
 use crate::image::{Image, ImageFile, VirtAddr, dwarf};
 use crate::symdb::SymbolDb;
 
+/// Most names of interest that one place may give. Dozens of copies of OpenSSL stay below; each name
+/// is compared with the others later on, so a file must not have as many as it likes.
+const NAMES_MAX: usize = 4096;
+
 /// One name at one address.
 #[derive(Clone, Debug)]
 pub struct Named {
@@ -174,6 +178,14 @@ impl Names {
                 continue;
             };
             if symbol.is_defined() {
+                if self.defined.len() - before == NAMES_MAX {
+                    // Part of them could make an ambiguous name look unique.
+                    self.defined.truncate(before);
+                    return self.miss(
+                        method,
+                        format!("refused: too many names, over {NAMES_MAX}{}", at(place)),
+                    );
+                }
                 let version = table.version(&symbol);
                 self.defined
                     .push(named(method, place, &symbol, version, prefix, name));
@@ -234,14 +246,19 @@ fn at(place: &str) -> String {
 /// A prefix ends with an underscore (`wolfSSL_read` is another library), and is not one that wrapper
 /// generators put before functions of their own: their arguments differ.
 fn split(name: &[u8], db: &SymbolDb) -> Option<(String, String)> {
+    const PREFIX_MAX: usize = 64;
     const WRAPPERS: [&str; 4] = ["_cffi_", "_wrap_", "__wrap_", "__real_"];
     if db.is_interesting(name) {
         return Some((String::new(), String::from_utf8_lossy(name).into_owned()));
     }
-    let at = memchr::memmem::find(name, b"SSL_")?;
+    if name.len() > PREFIX_MAX + db.longest_name() {
+        return None;
+    }
+    // The last one: swift-nio-ssl's prefix is `CNIOBoringSSL_`.
+    let at = memchr::memmem::rfind(name, b"SSL_")?;
     let (prefix, own) = name.split_at_checked(at)?;
     let prefix = std::str::from_utf8(prefix).ok()?;
-    let is_prefix = prefix.len() <= 64
+    let is_prefix = prefix.len() <= PREFIX_MAX
         && prefix.ends_with('_')
         && !WRAPPERS.iter().any(|wrapper| prefix.starts_with(wrapper));
     (is_prefix && db.is_interesting(own))
@@ -263,6 +280,10 @@ mod tests {
         assert_eq!(
             split("GRPC_SHADOW_SSL_write"),
             pair("GRPC_SHADOW_", "SSL_write")
+        );
+        assert_eq!(
+            split("CNIOBoringSSL_SSL_CTX_new"),
+            pair("CNIOBoringSSL_", "SSL_CTX_new")
         );
         assert_eq!(split("wolfSSL_read"), None);
         assert_eq!(split("_cffi_f_SSL_read"), None);

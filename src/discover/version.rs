@@ -3,19 +3,14 @@
 use memchr::memmem;
 
 use super::Case;
-use crate::symdb::Library;
+use crate::symdb::VersionHints;
 
 /// Longest version text that is believed.
 const VERSION_MAX: usize = 24;
 
-/// From a text in the file ("OpenSSL 3.0.15 3 Sep 2024"), else a lower bound from symbol versions.
-pub fn tell(case: &Case<'_>, library: &Library, prefix: &str) -> Option<String> {
-    let hints = library.version.as_ref()?;
-    let by_text = hints.string.as_deref().and_then(|text| by_text(case, text));
-    by_text.or_else(|| by_symbol_versions(case, hints.symbol_version.as_deref()?, prefix))
-}
-
-fn by_text(case: &Case<'_>, text: &str) -> Option<String> {
+/// From a text in the file ("OpenSSL 3.0.15 3 Sep 2024").
+pub fn by_text(case: &Case<'_>, hints: &VersionHints) -> Option<String> {
+    let text = hints.string.as_deref()?;
     let finder = memmem::Finder::new(text.as_bytes());
     case.image.loaded_data().find_map(|data| {
         finder.find_iter(data).find_map(|at| {
@@ -38,7 +33,9 @@ fn version_at_start(tail: &[u8]) -> Option<String> {
     looks_right.then(|| word.to_owned())
 }
 
-fn by_symbol_versions(case: &Case<'_>, start: &str, prefix: &str) -> Option<String> {
+/// A lower bound: the highest version at which a symbol is defined.
+pub fn by_symbol_versions(case: &Case<'_>, hints: &VersionHints, prefix: &str) -> Option<String> {
+    let start = hints.symbol_version.as_deref()?;
     let defined = case.names.defined.iter();
     let highest = defined
         .filter(|named| named.prefix == prefix)

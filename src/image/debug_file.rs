@@ -14,6 +14,9 @@ use crate::error::{Context, Error, OrInvalid, Result};
 /// A MiniDebugInfo holds function symbols only: Firefox's libxul, a giant, has 14 MB.
 const MINI_DEBUG_LIMIT: u64 = 256 << 20;
 
+/// What unpacking it may take besides the result: the largest preset, `xz -9`, asks for 65 MiB.
+const MINI_DEBUG_MEMORY_KB: u32 = 128 << 10;
+
 /// How a debug file was found, and so how it was proven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
@@ -140,7 +143,8 @@ pub fn mini_debug_info(image: &Image<'_>) -> Result<Option<Vec<u8>>> {
         .section_data(section)
         .or_invalid(|| "section .gnu_debugdata lies outside of the file")?;
     let mut unpacked = Vec::new();
-    let mut reader = XzReader::new(packed, false).take(MINI_DEBUG_LIMIT + 1);
+    let reader = XzReader::new_mem_limit(packed, false, MINI_DEBUG_MEMORY_KB);
+    let mut reader = reader.take(MINI_DEBUG_LIMIT + 1);
     reader
         .read_to_end(&mut unpacked)
         .map_err(|error| Error::invalid(format!("failed to unpack .gnu_debugdata: {error}")))?;

@@ -2,6 +2,7 @@
 //! symbol table. Only concrete functions with a code address count, no inlined copies.
 
 use std::borrow::Cow;
+use std::time::{Duration, Instant};
 
 use gimli::{AttributeValue, EndianSlice, RunTimeEndian, Section as _};
 
@@ -11,8 +12,31 @@ use crate::error::{Error, Result};
 
 type Slice<'a> = EndianSlice<'a, RunTimeEndian>;
 
-/// Unpacked debug sections of the largest browsers stay below this.
-const SECTION_LIMIT: u64 = 4 << 30;
+/// All unpacked debug sections together: more memory than this is too high a price for a name.
+const UNPACKED_MAX: u64 = 4 << 30;
+
+/// So much any file may unpack, and beyond it so many times its size. Debug data is packed to a third
+/// or a fifth; zstd could claim gigabytes in a few kilobytes.
+const UNPACKED_FREE: u64 = 16 << 20;
+const UNPACKED_RATIO: u64 = 64;
+
+/// The sections that names and addresses of functions are in; the others stay packed.
+const SECTIONS: [gimli::SectionId; 7] = [
+    gimli::SectionId::DebugAbbrev,
+    gimli::SectionId::DebugAddr,
+    gimli::SectionId::DebugInfo,
+    gimli::SectionId::DebugLine,
+    gimli::SectionId::DebugLineStr,
+    gimli::SectionId::DebugStr,
+    gimli::SectionId::DebugStrOffsets,
+];
+
+/// Units may share tables that have to be read for each, so the file's size is no bound. A gigabyte of
+/// DWARF takes two or three seconds.
+const TIME_MAX: Duration = Duration::from_secs(8);
+
+/// Most functions that may be of interest.
+const FUNCTIONS_MAX: usize = 4096;
 
 /// A function that DWARF knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +62,14 @@ pub fn subprograms(
     if image.section(".debug_info").is_none() {
         return Ok(None);
     }
-    let sections = gimli::DwarfSections::load(|id| contents(image, id.name()))?;
+    let mut budget = UNPACKED_MAX.min(UNPACKED_FREE + UNPACKED_RATIO * image.data().len() as u64);
+    let sections = gimli::DwarfSections::load(|id| {
+        if SECTIONS.contains(&id) {
+            contents(image, id.name(), &mut budget)
+        } else {
+            Ok(Cow::Borrowed(&[][..]))
+        }
+    })?;
     let endian = match image.endian {
         Endian::Big => RunTimeEndian::Big,
         Endian::Little => RunTimeEndian::Little,
@@ -57,36 +88,56 @@ pub fn subprograms(
     if !hints.iter().any(mentions) {
         return Ok(None);
     }
-    walk(&dwarf, wanted)
-        .map(Some)
-        .map_err(|error| Error::invalid(format!("failed to read DWARF: {error}")))
+    walk(&dwarf, wanted).map(Some)
 }
 
-fn contents<'a>(image: &Image<'a>, name: &str) -> Result<Cow<'a, [u8]>> {
-    match image.section(name) {
-        Some(section) => image.section_contents(section, SECTION_LIMIT),
-        None => Ok(Cow::Borrowed(&[])),
+fn contents<'a>(image: &Image<'a>, name: &str, budget: &mut u64) -> Result<Cow<'a, [u8]>> {
+    let Some(section) = image.section(name) else {
+        return Ok(Cow::Borrowed(&[]));
+    };
+    let contents = image.section_contents(section, *budget)?;
+    if let Cow::Owned(unpacked) = &contents {
+        *budget = budget.saturating_sub(unpacked.len() as u64);
     }
+    Ok(contents)
 }
 
 fn walk(
     dwarf: &gimli::Dwarf<Slice<'_>>,
     wanted: &dyn Fn(&[u8]) -> bool,
-) -> gimli::Result<Vec<Subprogram>> {
+) -> Result<Vec<Subprogram>> {
+    let began = Instant::now();
     let mut found = Vec::new();
     let mut headers = dwarf.units();
     while let Some(header) = headers.next()? {
         let unit = dwarf.unit(header)?;
         let mut entries = unit.entries();
         while let Some(entry) = entries.next_dfs()? {
-            if entry.tag() == gimli::DW_TAG_subprogram
-                && let Some(function) = subprogram(dwarf, &unit, entry, wanted)?
-            {
+            if entry.tag() != gimli::DW_TAG_subprogram {
+                continue;
+            }
+            check_time(began)?;
+            if let Some(function) = subprogram(dwarf, &unit, entry, wanted)? {
                 found.push(function);
             }
+            if found.len() > FUNCTIONS_MAX {
+                return Err(Error::invalid(format!(
+                    "too many names, over {FUNCTIONS_MAX}"
+                )));
+            }
         }
+        check_time(began)?;
     }
     Ok(found)
+}
+
+fn check_time(began: Instant) -> Result<()> {
+    if began.elapsed() > TIME_MAX {
+        return Err(Error::invalid(format!(
+            "gave up on DWARF after {TIME_MAX:?}"
+        )));
+    }
+    Ok(())
 }
 
 fn subprogram<'a>(

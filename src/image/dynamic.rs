@@ -1,12 +1,14 @@
 //! `PT_DYNAMIC`: what the loader reads. It stands where section headers are stripped or lie.
 //! Source: System V ABI, "Dynamic Section"; glibc elf/dl-lookup.c for the number of symbols.
 
+use std::collections::BTreeMap;
+
 use object::elf;
 use object::endian::Endianness;
 use object::read::elf::{FileHeader, GnuHashTable, HashTable};
 
 use super::symbols::{SymbolTable, Versions};
-use super::{Image, VirtAddr};
+use super::{Arch, Image, VirtAddr};
 use crate::bytes::{self, Endian, Reader};
 
 /// binutils include/elf/common.h.
@@ -42,7 +44,7 @@ impl<'a> Dynamic<'a> {
         let strings = image.bytes_at(VirtAddr(string_addr))?;
         let size = usize::try_from(value(elf::DT_STRSZ)?).ok()?;
         let strings = strings.get(..size.min(strings.len()))?;
-        let string = |offset: u64| bytes::c_str(strings, usize::try_from(offset).ok()?);
+        let string = |offset: u64| bytes::name(strings, usize::try_from(offset).ok()?);
         Some(Self {
             strings,
             string_addr,
@@ -85,9 +87,18 @@ impl<'a> Dynamic<'a> {
             Endian::Little => Endianness::Little,
         };
         let table = |addr: Option<u64>| image.bytes_at(VirtAddr(addr?));
-        let by_hash = table(self.hash)
-            .and_then(|data| HashTable::<elf::FileHeader64<Endianness>>::parse(endian, data).ok())
-            .map(|hash| hash.symbol_table_length() as usize);
+        let by_hash = || {
+            let data = table(self.hash)?;
+            // s390x alone has 64-bit hash tables: binutils bfd/elf64-s390.c,
+            // s390_elf64_size_info.
+            if image.is_64 && image.arch == Arch::Other(elf::EM_S390.0) {
+                let mut reader = Reader::new(data, image.endian);
+                reader.skip(8)?; // nbucket
+                return usize::try_from(reader.u64()?).ok();
+            }
+            let hash = HashTable::<elf::FileHeader64<Endianness>>::parse(endian, data).ok()?;
+            Some(hash.symbol_table_length() as usize)
+        };
         let by_gnu_hash = || {
             let data = table(self.gnu_hash)?;
             if image.is_64 {
@@ -100,7 +111,10 @@ impl<'a> Dynamic<'a> {
             let size = self.string_addr.checked_sub(symbols)?;
             Some(usize::try_from(size).ok()? / SymbolTable::entry_size(image.is_64))
         };
-        by_hash.or_else(by_gnu_hash).or_else(by_position)
+        by_hash()
+            .filter(|count| *count > 0)
+            .or_else(by_gnu_hash)
+            .or_else(by_position)
     }
 
     fn versions(&self, image: &Image<'a>) -> Option<Versions<'a>> {
@@ -147,15 +161,15 @@ fn version_names<'a>(
     count: u64,
     strings: &'a [u8],
     endian: Endian,
-) -> Vec<(u16, &'a [u8])> {
-    let mut names = Vec::new();
+) -> BTreeMap<u16, &'a [u8]> {
+    let mut names = BTreeMap::new();
     let mut at = 0usize;
     // A chain that leads backwards cannot exist: `vd_next` is unsigned; 0 ends it.
     for _ in 0..count.min(u64::from(u16::MAX)) {
         let Some((index, name, next)) = version_definition(definitions, at, strings, endian) else {
             break;
         };
-        names.push((index, name));
+        names.entry(index).or_insert(name);
         let Some(following) = at.checked_add(next).filter(|_| next > 0) else {
             break;
         };
@@ -177,6 +191,6 @@ fn version_definition<'a>(
     let aux = usize::try_from(reader.u32()?).ok()?;
     let next = usize::try_from(reader.u32()?).ok()?;
     let mut aux = Reader::at(definitions, at.checked_add(aux)?, endian)?;
-    let name = bytes::c_str(strings, usize::try_from(aux.u32()?).ok()?)?;
+    let name = bytes::name(strings, usize::try_from(aux.u32()?).ok()?)?;
     Some((index, name, next))
 }

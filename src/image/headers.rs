@@ -4,12 +4,17 @@ use std::borrow::Cow;
 
 use object::elf::{self, FileHeader32, FileHeader64};
 use object::endian::{Endian as _, Endianness};
-use object::read::elf::{CompressionHeader, FileHeader, ProgramHeader, SectionHeader};
+use object::read::elf::{
+    CompressionHeader, FileHeader, ProgramHeader, SectionHeader, SectionTable,
+};
 use object::read::{CompressedData, CompressionFormat};
 
 use super::{Arch, BuildId, Image, Section, Segment, Segments, build_id};
 use crate::bytes::{self, Endian};
 use crate::error::{Error, OrInvalid, Result};
+
+/// Linkers write one or two note segments. Hostile ones can be as many as fit, and each the whole file.
+const NOTE_SEGMENTS_MAX: usize = 16;
 
 pub(super) fn parse(data: &[u8]) -> Result<Image<'_>> {
     // e_ident[EI_CLASS]: System V ABI, "ELF Identification".
@@ -100,16 +105,15 @@ fn sections<'a, Elf: FileHeader>(
         Ok(headers) => headers,
         Err(error) => return (Vec::new(), Some(error.to_string())),
     };
-    let (names, damage) = match header.section_strings(endian, data, headers) {
-        Ok(names) => (Some(names), None),
-        Err(error) => (None, Some(error.to_string())),
+    let (names, damage) = match section_names(header, headers, endian, data) {
+        Ok(names) => (names, None),
+        Err(error) => (&[][..], Some(error.to_string())),
     };
+    let name = |offset: u32| bytes::name(names, usize::try_from(offset).ok()?);
     let sections = headers
         .iter()
         .map(|section| Section {
-            name: names
-                .and_then(|names| section.name(endian, names).ok())
-                .unwrap_or_default(),
+            name: name(section.sh_name(endian)).unwrap_or_default(),
             no_bits: section.sh_type(endian) == elf::SHT_NOBITS,
             compressed: section.sh_flags(endian).contains(elf::SHF_COMPRESSED),
             offset: section.sh_offset(endian).into(),
@@ -119,6 +123,22 @@ fn sections<'a, Elf: FileHeader>(
         })
         .collect();
     (sections, damage)
+}
+
+/// The bytes of the table that section names stand in.
+fn section_names<'a, Elf: FileHeader>(
+    header: &Elf,
+    headers: &[Elf::SectionHeader],
+    endian: Elf::Endian,
+    data: &'a [u8],
+) -> Result<&'a [u8], object::read::Error> {
+    if headers.is_empty() {
+        return Ok(&[]);
+    }
+    let index = header.section_strings_index(endian, data)?;
+    SectionTable::<Elf>::new(headers, Default::default())
+        .section(index)?
+        .data(endian, data)
 }
 
 /// From `PT_NOTE`, else from the section (separate debug files keep only that).
@@ -136,6 +156,7 @@ fn find_build_id<Elf: FileHeader>(
     let from_segments = programs
         .iter()
         .filter(|program| program.p_type(endian) == elf::PT_NOTE)
+        .take(NOTE_SEGMENTS_MAX)
         .filter_map(|program| program.data(endian, data).ok())
         .find_map(|notes| build_id::from_notes(notes, endian_of_notes));
     from_segments.or_else(|| {

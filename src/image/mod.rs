@@ -253,11 +253,30 @@ impl<'a> Image<'a> {
 
     /// Bytes of the read-only and read-write data that the program loads from this file: what its own
     /// code can refer to. Debug data, overlays and embedded payload behind the segments are not in it.
+    /// Segments that overlap in the file are one range, so that no byte is seen twice.
     pub fn loaded_data(&self) -> impl Iterator<Item = &'a [u8]> + '_ {
-        self.segments
+        let mut ranges: Vec<_> = self
+            .segments
             .iter()
-            .filter(|segment| segment.file_size > 0)
-            .filter_map(|segment| self.file_range(segment.offset, segment.file_size))
+            .filter_map(|segment| {
+                Some((
+                    segment.offset,
+                    segment.offset.checked_add(segment.file_size)?,
+                ))
+            })
+            .filter(|(start, end)| start < end && *end <= self.data.len() as u64)
+            .collect();
+        ranges.sort_unstable();
+        ranges.dedup_by(|next, range| {
+            let overlap = next.0 < range.1;
+            if overlap {
+                range.1 = range.1.max(next.1);
+            }
+            overlap
+        });
+        ranges
+            .into_iter()
+            .filter_map(|(start, end)| self.file_range(start, end - start))
     }
 }
 

@@ -1,6 +1,8 @@
 //! Symbol tables of either class, as an iterator over plain symbols. Names stay bytes: nothing says
 //! that they are UTF-8.
 
+use std::collections::BTreeMap;
+
 use object::elf;
 
 use super::{Arch, Image, VirtAddr};
@@ -10,7 +12,7 @@ use crate::bytes::{self, Endian, Reader};
 #[derive(Clone)]
 pub(super) struct Versions<'a> {
     pub indices: &'a [u8],
-    pub names: Vec<(u16, &'a [u8])>,
+    pub names: BTreeMap<u16, &'a [u8]>,
 }
 
 /// One symbol.
@@ -126,7 +128,7 @@ impl<'a> SymbolTable<'a> {
         let kind = info & 0xf;
         let thumb_bit = u64::from(self.thumb && kind == elf::STT_FUNC.0);
         Some(Symbol {
-            name: bytes::c_str(self.strings, usize::try_from(name).ok()?)?,
+            name: bytes::name(self.strings, usize::try_from(name).ok()?)?,
             addr: VirtAddr(addr & !thumb_bit),
             size,
             index,
@@ -143,11 +145,7 @@ impl<'a> SymbolTable<'a> {
         let versions = self.versions.as_ref()?;
         let at = symbol.index.checked_mul(2)?;
         let index = Reader::at(versions.indices, at, self.endian)?.u16()? & !HIDDEN;
-        versions
-            .names
-            .iter()
-            .find(|(known, _)| *known == index)
-            .map(|(_, name)| *name)
+        versions.names.get(&index).copied()
     }
 }
 

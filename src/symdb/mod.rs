@@ -179,6 +179,8 @@ pub struct Library {
 pub struct SymbolDb {
     libraries: Vec<Library>,
     interesting: HashSet<Vec<u8>>,
+    /// Length of the longest of them: most symbols of a big program are longer and need no hash.
+    longest: usize,
 }
 
 impl SymbolDb {
@@ -196,9 +198,10 @@ impl SymbolDb {
             let markers = library.markers.has.iter().chain(&library.markers.has_not);
             functions.chain(&library.core).chain(markers)
         });
-        let interesting = names.map(|name| name.clone().into_bytes()).collect();
+        let interesting: HashSet<_> = names.map(|name| name.clone().into_bytes()).collect();
         Ok(Self {
             libraries,
+            longest: interesting.iter().map(Vec::len).max().unwrap_or(0),
             interesting,
         })
     }
@@ -215,9 +218,14 @@ impl SymbolDb {
         &self.libraries
     }
 
+    /// Length of the longest name that any finder asks for.
+    pub fn longest_name(&self) -> usize {
+        self.longest
+    }
+
     /// Is this one of the names that any finder asks for?
     pub fn is_interesting(&self, name: &[u8]) -> bool {
-        self.interesting.contains(name)
+        name.len() <= self.longest && self.interesting.contains(name)
     }
 }
 
