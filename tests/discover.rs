@@ -1,0 +1,711 @@
+//! Functions are found where two other ELF readers say that they are, and nowhere else.
+//!
+//! The truth is read from the twin that still has its symbols, by goblin and by readelf; it is
+//! compared as a set, so a function too many fails like one too few.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use agentsight::discover::{Finding, Method, Report, examine};
+use agentsight::image::ImageFile;
+use agentsight::image::debug_file::DebugDirs;
+use agentsight::symdb::SymbolDb;
+use agentsight_testbins::Testbin;
+use support::elf::{self, Builder, Target};
+use support::truth::{self, Place, Tables};
+use support::{require, sample, testbin};
+
+/// Testbins that rename OpenSSL put this before its names.
+const PREFIX: &str = "LK_";
+
+fn look(path: &Path, global: &[PathBuf]) -> Report {
+    let file = ImageFile::open(path).unwrap();
+    let dirs = DebugDirs {
+        global: global.to_vec(),
+    };
+    let report = examine(&file, &SymbolDb::load().unwrap(), &dirs);
+    report.unwrap_or_else(|error| panic!("{error:#}"))
+}
+
+/// Examines a testbin, with the debug files that it brings and none of the system's.
+fn look_at(testbin: &Testbin) -> Report {
+    let global = testbin
+        .debug_root
+        .iter()
+        .map(|root| root.join("usr/lib/debug"));
+    look(file_of(testbin), &global.collect::<Vec<_>>())
+}
+
+/// Where the TLS library of a testbin is.
+fn file_of(testbin: &Testbin) -> &Path {
+    testbin.library.as_ref().unwrap_or(&testbin.path)
+}
+
+/// The file of a testbin that has all symbols.
+fn twin_of(testbin: &Testbin) -> &Path {
+    testbin.library.as_ref().unwrap_or(&testbin.twin)
+}
+
+/// Is this a function that symbol-db knows of one of these libraries?
+fn known(libraries: &[&str]) -> impl Fn(&str) -> bool + use<> {
+    let db = SymbolDb::load().unwrap();
+    let names: BTreeSet<String> = libraries
+        .iter()
+        .filter_map(|library| db.library(library))
+        .flat_map(|library| {
+            library
+                .functions
+                .iter()
+                .map(|function| function.name.clone())
+        })
+        .collect();
+    move |name: &str| names.contains(name.strip_prefix(PREFIX).unwrap_or(name))
+}
+
+fn found(findings: &[Finding]) -> BTreeSet<Place> {
+    findings
+        .iter()
+        .flat_map(|finding| &finding.functions)
+        .map(|function| {
+            (
+                function.name.clone(),
+                function.vaddr.0,
+                function.file_offset.0,
+            )
+        })
+        .collect()
+}
+
+/// What goblin and readelf agree on.
+fn agreed_truth(path: &Path, tables: Tables, wanted: &dyn Fn(&str) -> bool) -> BTreeSet<Place> {
+    let truth = truth::functions(path, tables, wanted);
+    if let Some(third) = truth::functions_by_readelf(path, tables, wanted) {
+        assert_eq!(
+            truth,
+            third,
+            "goblin and readelf differ on {}",
+            path.display()
+        );
+    }
+    truth
+}
+
+fn families(testbin: &Testbin) -> Vec<&str> {
+    let expected = testbin.expect.iter();
+    expected.map(|expected| expected.library.as_str()).collect()
+}
+
+fn step(variant: &str) -> &str {
+    variant.split_once('.').map_or("", |(_, step)| step)
+}
+
+/// Which of the twin's names are left somewhere after a step.
+fn tables_left(variant: &str) -> Tables {
+    match step(variant) {
+        "strip" | "nosections" => Tables::Dynamic,
+        _ => Tables::All,
+    }
+}
+
+/// Where the names must have come from.
+fn method_after(variant: &str) -> Method {
+    match step(variant) {
+        "strip" | "nosections" => Method::Dynsym,
+        "debugdata" => Method::DebugData,
+        // The linked file has the same build ID, which is the stronger proof of the two.
+        "build-id" | "debuglink" => Method::BuildIdFile,
+        "dwarf-only" => Method::Dwarf,
+        _ if variant == "prefixed-so" => Method::Dynsym,
+        _ => Method::Symtab,
+    }
+}
+
+fn check(testbin: &Testbin) {
+    let about = format!("{} {}", testbin.program, testbin.variant);
+    let families = families(testbin);
+    let wanted = known(&families);
+    let truth = agreed_truth(twin_of(testbin), tables_left(&testbin.variant), &wanted);
+    let report = look_at(testbin);
+    assert_eq!(found(&report.findings), truth, "{about}");
+    for finding in &report.findings {
+        assert!(
+            families.contains(&finding.library.as_str()),
+            "{about}: {}",
+            finding.library
+        );
+        for function in &finding.functions {
+            let methods = function.evidence.iter().map(|evidence| evidence.method);
+            let method = method_after(&testbin.variant);
+            assert!(
+                methods.clone().any(|found| found == method),
+                "{about}: {} by {:?}, not {method:?}",
+                function.name,
+                methods.collect::<Vec<_>>()
+            );
+        }
+    }
+    let imported: BTreeSet<String> = report
+        .imports
+        .iter()
+        .flat_map(|import| import.functions.iter().cloned())
+        .collect();
+    assert_eq!(
+        imported,
+        truth::imports(file_of(testbin), &wanted),
+        "{about}: imports"
+    );
+    check_refusals(testbin, &report, truth.is_empty());
+}
+
+/// A library that is inside without names must be refused, one that is not inside must not.
+fn check_refusals(testbin: &Testbin, report: &Report, is_nameless: bool) {
+    let has_library = !testbin.variant.starts_with("dyn") && testbin.program != "standin/openssl";
+    let about = format!(
+        "{} {}: {:?}",
+        testbin.program, testbin.variant, report.refused
+    );
+    if is_nameless && has_library {
+        assert_eq!(report.refused.len(), 1, "{about}");
+        assert!(
+            families(testbin).contains(&report.refused[0].library.as_str()),
+            "{about}"
+        );
+        assert!(
+            report.refused[0].reason.contains("names are stripped"),
+            "{about}"
+        );
+    } else {
+        assert!(report.refused.is_empty(), "{about}");
+    }
+}
+
+/// Checks all variants of a program; returns how many had functions to find.
+fn check_all(program: &str) -> usize {
+    let variants = agentsight_testbins::list().unwrap().into_iter();
+    let built: Vec<Testbin> = variants
+        .filter(|(name, _)| name == program)
+        .filter_map(|(program, variant)| testbin(&program, &variant))
+        .collect();
+    for testbin in &built {
+        check(testbin);
+    }
+    let has_functions = |testbin: &&Testbin| !look_at(testbin).findings.is_empty();
+    built.iter().filter(has_functions).count()
+}
+
+/// OpenSSL would be missed, or probed at a wrong address, in one of the ways in which it is linked.
+#[test]
+fn openssl_is_found_in_every_variant() {
+    require!(testbin("openssl/pair", "static"));
+    assert!(check_all("openssl/pair") >= 20);
+}
+
+/// The same for programs with several source files.
+#[test]
+fn openssl_clients_and_servers_are_found() {
+    require!(testbin("openssl/client", "static"));
+    assert!(check_all("openssl/client") >= 2);
+    assert!(check_all("openssl/server") >= 2);
+}
+
+/// GnuTLS would be missed or misplaced.
+#[test]
+fn gnutls_is_found_in_every_variant() {
+    require!(testbin("gnutls/client", "embedded"));
+    assert!(check_all("gnutls/client") >= 5);
+    assert!(check_all("gnutls/server") >= 5);
+}
+
+/// A program that only calls NSS would be taken for NSS, or its calls be overlooked.
+#[test]
+fn nss_users_import_and_define_nothing() {
+    require!(testbin("nss/client", "dyn-O2"));
+    assert_eq!(check_all("nss/client") + check_all("nss/server"), 0);
+}
+
+/// A function that only DWARF names would be missed or misplaced.
+#[test]
+fn dwarf_is_read_in_every_form() {
+    require!(testbin("standin/openssl", "dwarf5"));
+    assert!(check_all("standin/openssl") >= 11);
+}
+
+/// Ground truth that lacks the functions a testbin promises would make the tests above empty.
+#[test]
+fn the_truth_has_what_the_testbins_promise() {
+    let pair = require!(testbin("openssl/pair", "static"));
+    let client = require!(testbin("gnutls/client", "embedded"));
+    let standin = require!(testbin("standin/openssl", "dwarf5"));
+    for testbin in [pair, client, standin] {
+        let expected = &testbin.expect[0];
+        let wanted = known(&[&expected.library]);
+        let truth = agreed_truth(&testbin.twin, Tables::All, &wanted);
+        for name in expected.functions.iter().filter(|name| wanted(name)) {
+            assert!(
+                truth.iter().any(|(known, ..)| known == name),
+                "{name} in {testbin:?}"
+            );
+        }
+    }
+}
+
+/// A debug link would be believed without its checksum, or not at all where there is no build ID.
+#[test]
+fn a_debug_link_is_proven_by_its_checksum() {
+    let linked = require!(testbin("standin/openssl", "dwarf5.debuglink"));
+    let folder = tempfile::tempdir().unwrap();
+    let name = linked.path.file_name().unwrap();
+    let copy = folder.path().join(name);
+    fs::write(&copy, without_build_id(&linked.path)).unwrap();
+    let debug_name = format!("{}.debug", name.to_str().unwrap());
+    let mut debug = fs::read(linked.path.with_file_name(&debug_name)).unwrap();
+    fs::write(folder.path().join(&debug_name), &debug).unwrap();
+
+    let report = look(&copy, &[]);
+    let truth = agreed_truth(&linked.twin, Tables::All, &known(&["openssl"]));
+    assert_eq!(found(&report.findings), truth);
+    let first = &report.findings[0].functions[0].evidence[0];
+    assert_eq!(first.method, Method::DebugLink);
+
+    *debug.last_mut().unwrap() ^= 1;
+    fs::write(folder.path().join(&debug_name), &debug).unwrap();
+    let report = look(&copy, &[]);
+    assert!(report.findings.is_empty());
+    let rung = report
+        .ladder
+        .iter()
+        .find(|rung| rung.method == Method::DebugLink);
+    assert!(rung.unwrap().outcome.contains("another CRC"), "{rung:?}");
+}
+
+/// A debug file of another build would give wrong addresses.
+#[test]
+fn a_debug_file_of_another_build_is_rejected() {
+    let linked = require!(testbin("standin/openssl", "dwarf5.debuglink"));
+    let other = require!(testbin("standin/openssl", "dwarf4"));
+    let folder = tempfile::tempdir().unwrap();
+    let name = linked.path.file_name().unwrap();
+    let copy = folder.path().join(name);
+    fs::copy(&linked.path, &copy).unwrap();
+    let debug = folder
+        .path()
+        .join(format!("{}.debug", name.to_str().unwrap()));
+    fs::copy(&other.path, debug).unwrap();
+    let report = look(&copy, &[]);
+    assert!(report.findings.is_empty());
+    let rung = report
+        .ladder
+        .iter()
+        .find(|rung| rung.method == Method::DebugLink);
+    assert!(rung.unwrap().outcome.contains("another build"), "{rung:?}");
+}
+
+/// The file with the type of its build ID note changed, so that it has none.
+fn without_build_id(path: &Path) -> Vec<u8> {
+    const NT_GNU_BUILD_ID: [u8; 8] = *b"\x03\0\0\0GNU\0";
+    let mut bytes = fs::read(path).unwrap();
+    let at = bytes
+        .windows(8)
+        .position(|bytes| bytes == NT_GNU_BUILD_ID)
+        .unwrap();
+    bytes[at] = 0x7f;
+    bytes
+}
+
+/// Checks a real program against its own symbols.
+fn check_sample(name: &str) -> Option<Report> {
+    let sample = sample(name)?;
+    let report = look(&sample.path, &[]);
+    assert_eq!(report.arch, sample.arch);
+    // libssl3.so of NSS is listed as a user of NSPR; what it defines is NSS.
+    let library = match sample.libraries[0].as_str() {
+        "user-of-nspr" => "nss",
+        library => library,
+    };
+    let truth = agreed_truth(&sample.path, Tables::All, &known(&[library]));
+    assert_eq!(found(&report.findings), truth, "{name}");
+    for finding in &report.findings {
+        assert_eq!(finding.library, library, "{name}");
+    }
+    Some(report)
+}
+
+/// Checks a real program that has names.
+fn check_named_sample(name: &str) -> Option<Report> {
+    let report = check_sample(name)?;
+    assert_eq!(report.findings.len(), 1, "{name}: one copy");
+    assert!(report.refused.is_empty(), "{name}: {:?}", report.refused);
+    Some(report)
+}
+
+/// Node 18 would not be captured: an executable that exports OpenSSL 3.0.
+#[test]
+fn node_18_is_found() {
+    let report = require!(check_named_sample("node-x64-18"));
+    insta::assert_snapshot!("node", table(&report, &sample("node-x64-18").unwrap().path));
+}
+
+/// Node 20 would not be captured.
+#[test]
+fn node_20_is_found() {
+    require!(check_named_sample("node-x64-20"));
+}
+
+/// Node 26 would not be captured.
+#[test]
+fn node_26_is_found() {
+    require!(check_named_sample("node-x64-26"));
+}
+
+/// Node for another machine would be misread.
+#[test]
+fn node_for_arm64_is_found() {
+    require!(check_named_sample("node-arm64-22"));
+}
+
+/// Debian's OpenSSL would not be captured, for this machine or another.
+#[test]
+fn libssl_is_found() {
+    require!(check_named_sample("deb-libssl3-arm64"));
+    let report = require!(check_named_sample("deb-libssl3"));
+    insta::with_settings!({filters => FILTERS.to_vec()}, {
+        insta::assert_snapshot!("libssl", table(&report, &sample("deb-libssl3").unwrap().path));
+    });
+}
+
+/// The OpenSSL that Python wheels bring along, whose name is not libssl.so.3, would be missed.
+#[test]
+fn vendored_libssl_is_found() {
+    require!(check_named_sample("psycopg2"));
+}
+
+/// GnuTLS as a library would not be captured.
+#[test]
+fn libgnutls_is_found() {
+    let report = require!(check_named_sample("deb-libgnutls30"));
+    insta::with_settings!({filters => FILTERS.to_vec()}, {
+        insta::assert_snapshot!("libgnutls", table(&report, &sample("deb-libgnutls30").unwrap().path));
+    });
+}
+
+/// Firefox's and Chromium's relatives use NSPR to move plaintext; it would be missed.
+#[test]
+fn libnspr_is_found() {
+    require!(check_named_sample("deb-libnspr4"));
+}
+
+/// The TLS layer of NSS would be missed, or its use of NSPR.
+#[test]
+fn libssl3_of_nss_is_found_and_calls_nspr() {
+    let report = require!(check_named_sample("deb-libnss3"));
+    let wanted = truth::imports(Path::new(&report.path), &known(&["nspr"]));
+    let import = report
+        .imports
+        .iter()
+        .find(|import| import.library == "nspr");
+    let told = import
+        .unwrap()
+        .functions
+        .iter()
+        .cloned()
+        .collect::<BTreeSet<_>>();
+    assert_eq!(told, wanted);
+}
+
+/// BoringSSL would be taken for OpenSSL, or be missed.
+#[test]
+fn boringssl_is_told_from_openssl() {
+    let report = require!(check_named_sample("curl-cffi"));
+    insta::assert_snapshot!("boringssl", table(&report, Path::new(&report.path)));
+}
+
+/// Wrappers that are named after OpenSSL's functions (`_cffi_f_SSL_read`) would be probed instead.
+#[test]
+fn cffi_wrappers_are_not_the_library() {
+    let report = require!(check_sample("cryptography"));
+    let functions = report
+        .findings
+        .iter()
+        .flat_map(|finding| &finding.functions);
+    let names: Vec<_> = functions.map(|function| &function.name).collect();
+    assert!(names.iter().all(|name| !name.contains("cffi")), "{names:?}");
+}
+
+/// A file without names would yield an address, which can only be a wrong one.
+#[test]
+fn nameless_programs_give_no_address() {
+    let bun = require!(check_sample("bun-x64-1.4"));
+    assert!(bun.findings.is_empty());
+    assert_eq!(bun.refused.len(), 1, "{:?}", bun.refused);
+    assert_eq!(bun.refused[0].library, "boringssl");
+    let uv = require!(check_sample("uv"));
+    assert!(uv.findings.is_empty());
+}
+
+const MACHINES: [(&str, Target); 8] = [
+    ("x86-64", elf::X86_64),
+    ("x86", machine(false, false, 3)),
+    ("arm", machine(false, false, 40)),
+    ("aarch64", machine(true, true, 183)),
+    ("mips", machine(false, true, 8)),
+    ("powerpc", machine(false, true, 20)),
+    ("s390x", machine(true, true, 22)),
+    ("riscv", machine(true, false, 243)),
+];
+
+const fn machine(is_64: bool, is_big: bool, machine: u16) -> Target {
+    Target {
+        is_64,
+        is_big,
+        machine,
+    }
+}
+
+/// All that symbol-db asks of a complete OpenSSL.
+fn openssl() -> Vec<String> {
+    let db = SymbolDb::load().unwrap();
+    let library = db.library("openssl").unwrap();
+    let functions = library
+        .functions
+        .iter()
+        .map(|function| function.name.clone());
+    let all: BTreeSet<String> = functions.chain(library.core.iter().cloned()).collect();
+    all.into_iter().collect()
+}
+
+fn write(folder: &tempfile::TempDir, bytes: &[u8]) -> PathBuf {
+    let path = folder.path().join("program");
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+/// Files of the other class or byte order would be misread, and probed at a wrong address.
+#[test]
+fn every_class_and_byte_order_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, target) in MACHINES {
+        let thumb = u64::from(name == "arm");
+        let builder = || Builder::new(target).functions(openssl()).address_bit(thumb);
+        let hash = builder().hash();
+        for (form, bytes) in [
+            ("symtab", builder().build()),
+            ("dynamic", builder().dynamic(Vec::new()).build()),
+            (
+                "dynamic with hash",
+                builder().dynamic(vec![(elf::DT_HASH, hash)]).build(),
+            ),
+        ] {
+            let path = write(&folder, &bytes);
+            let report = look(&path, &[]);
+            assert_eq!(report.arch, name);
+            // Without a hash table, goblin cannot tell the number of symbols: it reads the twin.
+            let twin = write(&folder, &builder().build());
+            let truth = truth::functions(&twin, Tables::All, &known(&["openssl"]));
+            assert_eq!(truth.len(), openssl().len() - 1, "all but SSL_CTX_new");
+            assert_eq!(found(&report.findings), truth, "{name}, {form}");
+            assert!(
+                report.refused.is_empty(),
+                "{name}, {form}: {:?}",
+                report.refused
+            );
+        }
+    }
+}
+
+/// Tables at odd places are allowed, if unusual; a reader that wants alignment would miss the names.
+#[test]
+fn tables_may_stand_at_odd_offsets() {
+    const E_SHOFF: usize = 40;
+    let folder = tempfile::tempdir().unwrap();
+    let mut bytes = Builder::new(elf::X86_64).functions(openssl()).build();
+    let at = u64::from_le_bytes(bytes[E_SHOFF..E_SHOFF + 8].try_into().unwrap());
+    bytes.insert(usize::try_from(at).unwrap(), 0);
+    bytes[E_SHOFF..E_SHOFF + 8].copy_from_slice(&(at + 1).to_le_bytes());
+    let path = write(&folder, &bytes);
+    let truth = truth::functions(&path, Tables::All, &known(&["openssl"]));
+    assert_eq!(truth.len(), openssl().len() - 1);
+    assert_eq!(found(&look(&path, &[]).findings), truth);
+}
+
+/// PowerPC ELFv1 symbols name descriptors, not code: a probe there would overwrite a pointer.
+#[test]
+fn function_descriptors_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = machine(true, true, 21);
+    let bytes = Builder::new(target).functions(openssl()).not_code().build();
+    let report = look(&write(&folder, &bytes), &[]);
+    assert_eq!(report.arch, "powerpc64");
+    assert!(report.findings.is_empty());
+    assert!(
+        report.refused[0].reason.contains("function descriptor"),
+        "{:?}",
+        report.refused
+    );
+}
+
+/// An ifunc's symbol is its resolver: a probe there would see no data.
+#[test]
+fn ifunc_resolvers_are_refused() {
+    const STT_GNU_IFUNC: u8 = 10;
+    let folder = tempfile::tempdir().unwrap();
+    let rest = openssl().into_iter().filter(|name| name != "SSL_read");
+    let builder = Builder::new(elf::X86_64).functions(rest);
+    let bytes = builder.symbols(["SSL_read"], STT_GNU_IFUNC).build();
+    let report = look(&write(&folder, &bytes), &[]);
+    assert!(
+        found(&report.findings)
+            .iter()
+            .all(|(name, ..)| name != "SSL_read")
+    );
+    assert_eq!(report.refused.len(), 1);
+    assert!(
+        report.refused[0].reason.contains("ifunc resolver"),
+        "{:?}",
+        report.refused
+    );
+}
+
+/// Two candidates for one function would be decided by a guess.
+#[test]
+fn an_ambiguous_function_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = openssl().into_iter().chain(["SSL_write_ex".to_owned()]);
+    let bytes = Builder::new(elf::X86_64).functions(names).build();
+    let report = look(&write(&folder, &bytes), &[]);
+    assert!(
+        found(&report.findings)
+            .iter()
+            .all(|(name, ..)| name != "SSL_write_ex")
+    );
+    assert_eq!(report.refused.len(), 1);
+    assert!(
+        report.refused[0].reason.contains("ambiguous: 2 candidates"),
+        "{:?}",
+        report.refused
+    );
+}
+
+/// The second of two copies in one file would be lost, or mixed with the first.
+#[test]
+fn two_copies_are_two_findings() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = openssl().into_iter().chain(openssl());
+    let path = write(&folder, &Builder::new(elf::X86_64).functions(names).build());
+    let report = look(&path, &[]);
+    assert_eq!(report.findings.len(), 2);
+    let truth = truth::functions(&path, Tables::All, &known(&["openssl"]));
+    assert_eq!(found(&report.findings), truth);
+    let ends: Vec<_> = report
+        .findings
+        .iter()
+        .map(|finding| {
+            let addresses = finding.functions.iter().map(|function| function.vaddr);
+            (addresses.clone().min(), addresses.max())
+        })
+        .collect();
+    assert!(ends[0].1 < ends[1].0, "the copies are mixed: {ends:?}");
+}
+
+/// Renamed copies in the wild would be missed: the prefixes are those of real packages.
+#[test]
+fn prefixes_of_real_packages_are_found() {
+    let folder = tempfile::tempdir().unwrap();
+    // livekit; gRPC's Objective-C pods; swift-nio-ssl, whose prefix itself contains "SSL_".
+    for prefix in ["LK_", "GRPC_SHADOW_", "CNIOBoringSSL_"] {
+        let names = openssl().into_iter().map(|name| format!("{prefix}{name}"));
+        let path = write(&folder, &Builder::new(elf::X86_64).functions(names).build());
+        let report = look(&path, &[]);
+        let known = known(&["openssl"]);
+        let wanted = |name: &str| name.strip_prefix(prefix).is_some_and(&known);
+        let truth = truth::functions(&path, Tables::All, &wanted);
+        assert_eq!(truth.len(), openssl().len() - 1);
+        assert_eq!(found(&report.findings), truth, "{prefix}");
+    }
+}
+
+/// What differs between Debian's updates.
+const FILTERS: [(&str, &str); 1] = [(r"\d+\.\d+\.\d+[a-z]?", "[version]")];
+
+/// Findings for people: no addresses, but how far each is from the symbol of that name in `truth`.
+fn table(report: &Report, truth: &Path) -> String {
+    let mut out = String::new();
+    for finding in &report.findings {
+        let version = finding.version.as_deref().unwrap_or("of unknown version");
+        writeln!(out, "{} {version}", finding.library).unwrap();
+        let all = truth::functions(truth, Tables::All, &known(&[&finding.library]));
+        for function in &finding.functions {
+            let methods = function
+                .evidence
+                .iter()
+                .map(|evidence| evidence.method.as_str());
+            writeln!(
+                out,
+                "  {:29} {:9} {:6}  {:21} {}",
+                function.name,
+                function.role.as_str(),
+                function.confidence.as_str(),
+                methods.collect::<Vec<_>>().join(" "),
+                symbolic(function.vaddr.0, &function.name, &all)
+            )
+            .unwrap();
+        }
+    }
+    for refusal in &report.refused {
+        writeln!(out, "{} refused: {}", refusal.library, refusal.reason).unwrap();
+    }
+    for import in &report.imports {
+        writeln!(
+            out,
+            "{} imported: {}",
+            import.library,
+            import.functions.join(" ")
+        )
+        .unwrap();
+    }
+    out
+}
+
+/// `SSL_read+0`: the nearest symbol at or before the address, if in doubt the one called `name`.
+fn symbolic(addr: u64, name: &str, truth: &BTreeSet<Place>) -> String {
+    let before = truth.iter().filter(|(_, start, _)| *start <= addr);
+    let nearest = before.max_by_key(|(known, start, _)| (*start, known == name));
+    nearest.map_or("nowhere".to_owned(), |(known, start, _)| {
+        format!("{known}+{}", addr - start)
+    })
+}
+
+/// People would see something else for a kind of file; the tables also show confidence and roles.
+#[test]
+fn tables_look_right() {
+    for (name, program, variant) in [
+        ("dynamic", "openssl/client", "dyn-O2.strip"),
+        ("static", "openssl/pair", "static"),
+        ("static_stripped", "openssl/pair", "static.strip"),
+        ("debuglink", "openssl/pair", "static-pie.debuglink"),
+        ("debugdata", "gnutls/client", "embedded.debugdata"),
+        ("dwarf_only", "standin/openssl", "dwarf4.dwarf-only"),
+        ("nosections", "openssl/pair", "exported.nosections"),
+        ("prefixed", "openssl/pair", "prefixed.strip-debug"),
+        ("nss_user", "nss/client", "dyn-O2"),
+    ] {
+        let Some(testbin) = testbin(program, variant) else {
+            continue;
+        };
+        let table = table(&look_at(&testbin), twin_of(&testbin));
+        insta::with_settings!({filters => FILTERS.to_vec()}, {
+            insta::assert_snapshot!(name, table);
+        });
+    }
+}
