@@ -1,6 +1,7 @@
 //! Where the dynamic loader would find a program's libraries (ld.so(8), "DESCRIPTION"), without
-//! running anything of the program: `ldd` would execute its loader. `LD_LIBRARY_PATH` and
-//! `LD_PRELOAD` belong to a process, not to a file: what they bring is found when it is mapped.
+//! running anything of the program: `ldd` would execute its loader. Of `LD_LIBRARY_PATH` ours counts,
+//! which a command that we start inherits; what another process's own environment brings is found when
+//! it is mapped.
 
 use std::collections::{HashSet, VecDeque};
 use std::ffi::OsStr;
@@ -111,7 +112,9 @@ impl Request {
         if self.name.components().count() > 1 {
             return self.open(&self.name);
         }
-        let dirs = self.run_path.iter().chain(system);
+        let environment = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+        let preferred: Vec<PathBuf> = std::env::split_paths(&environment).collect();
+        let dirs = preferred.iter().chain(&self.run_path).chain(system);
         dirs.filter(|dir| dir.is_absolute())
             .find_map(|dir| self.open(&dir.join(&self.name)))
     }

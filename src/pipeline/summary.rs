@@ -38,6 +38,14 @@ impl fmt::Display for Summary {
             "captured: {} events on {} connections, {written} B written, {read} B read",
             self.totals.events, self.totals.connections
         )?;
+        if self.totals.joined > 0 {
+            writeln!(
+                f,
+                "joined: {} connections were under way when their probes came; what they said before is \
+                 not counted",
+                self.totals.joined
+            )?;
+        }
         let mut is_whole = true;
         for (cause, bytes, records) in self.lost() {
             is_whole = false;

@@ -29,6 +29,8 @@ pub struct Totals {
     pub bytes: [u64; 2],
     /// Connections seen.
     pub connections: u64,
+    /// Of these, how many were under way when we first saw them.
+    pub joined: u64,
     /// Known to be missing, per cause: bytes and records.
     pub gaps: BTreeMap<Cause, (u64, u64)>,
 }
@@ -50,7 +52,10 @@ impl Totals {
                 *bytes += gap.bytes;
                 *records += gap.records;
             }
-            Message::Open { .. } => self.connections += 1,
+            Message::Open { from_start, .. } => {
+                self.connections += 1;
+                self.joined += u64::from(!from_start);
+            }
             Message::Close { .. } | Message::Shutdown(_) => {}
         }
     }
