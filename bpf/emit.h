@@ -106,23 +106,6 @@ static long emit_chunk(__u32 round, struct outgoing *out)
 	return last;
 }
 
-static __always_inline void emit_call(struct outgoing *out)
-{
-	if (*out->left > max_bytes) {
-		out->cut = *out->left - max_bytes;
-		*out->left = max_bytes;
-	}
-	if (use_bpf_loop) {
-		bpf_loop(CHUNKS_MAX, emit_chunk, out, 0);
-	} else {
-		for (__u32 round = 0; round < CHUNKS_MAX_UNROLLED; round++)
-			if (emit_chunk(round, out))
-				break;
-	}
-	out->header.seq += *out->left > 0; /* more than the loop may do: a gap, never silence */
-	count(COUNT_TRUNCATED_BYTES, *out->left);
-}
-
 /* A record without payload. */
 static __always_inline void emit_mark_with(const struct event_header *header, __u64 wakeup)
 {
@@ -145,6 +128,34 @@ static __always_inline void emit_mark(const struct event_header *header)
 static __always_inline void emit_mark_now(const struct event_header *header)
 {
 	emit_mark_with(header, BPF_RB_FORCE_WAKEUP);
+}
+
+/* What the loop could not take is a gap with its cause, never silence. */
+static __always_inline void emit_rest(struct outgoing *out)
+{
+	out->header.len = 0;
+	out->header.missing = *out->left;
+	out->header.flags &= ~FLAG_MORE;
+	out->header.flags |= FLAG_TOO_LONG;
+	emit_mark(&out->header);
+	out->header.seq++;
+}
+
+static __always_inline void emit_call(struct outgoing *out)
+{
+	if (*out->left > max_bytes) {
+		out->cut = *out->left - max_bytes;
+		*out->left = max_bytes;
+	}
+	if (use_bpf_loop) {
+		bpf_loop(CHUNKS_MAX, emit_chunk, out, 0);
+	} else {
+		for (__u32 round = 0; round < CHUNKS_MAX_UNROLLED; round++)
+			if (emit_chunk(round, out))
+				break;
+	}
+	if (*out->left)
+		emit_rest(out);
 }
 
 static __always_inline void fill_caller(struct event_header *header,

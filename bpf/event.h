@@ -16,9 +16,8 @@ enum agentsight_kind {
 	KIND_HANDSHAKE = 2, /* a handshake succeeded, once per connection */
 	KIND_SHUTDOWN = 3,  /* the program sends close_notify */
 	KIND_CLOSE = 4,     /* the connection object is freed; offsets are final */
-	KIND_EXEC = 5,      /* a process that we follow started */
-	KIND_EXIT = 6,      /* a process that we follow ended (its last thread) */
-	KIND_LOADER = 7,    /* the dynamic loader changed its list of libraries */
+	KIND_EXIT = 5,      /* a process that we follow ended (its last thread) */
+	KIND_LOADER = 6,    /* the dynamic loader changed its list of libraries */
 };
 
 enum agentsight_direction {
@@ -34,6 +33,7 @@ enum agentsight_flag {
 	FLAG_EARLY = 16,    /* TLS 1.3 early data (0-RTT) */
 	FLAG_REUSED = 32,   /* closed because its address was handed out anew */
 	FLAG_BORN = 64,     /* we saw the connection object being made: nothing came before */
+	FLAG_TOO_LONG = 128, /* `missing` bytes are beyond what one call may loop (no bpf_loop) */
 };
 
 /* Precedes every payload in the ring buffer. Times are CLOCK_BOOTTIME. */

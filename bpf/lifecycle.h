@@ -1,25 +1,17 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Processes that come and go, and libraries that they load later. */
+/* Processes that end, and libraries that they load later. */
 #pragma once
 
-static __always_inline void mark_process(__u8 kind)
+static __always_inline bool fill_followed(struct event_header *header, __u8 kind)
 {
 	struct process_key process = {};
-	struct event_header header = {};
 
 	current_process(&process);
-	if (!is_followed(&process))
-		return;
-	fill_caller(&header, &process);
-	header.kind = kind;
-	emit_mark_now(&header);
-}
-
-SEC("raw_tp/sched_process_exec")
-int process_exec(void *ctx)
-{
-	mark_process(KIND_EXEC);
-	return 0;
+	if (!is_followed(&process, false))
+		return false;
+	fill_caller(header, &process);
+	header->kind = kind;
+	return true;
 }
 
 /* Runs once per thread; the last one to leave ends the process. */
@@ -27,9 +19,10 @@ SEC("raw_tp/sched_process_exit")
 int process_exit(void *ctx)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
+	struct event_header header = {};
 
-	if (BPF_CORE_READ(task, signal, live.counter) == 0)
-		mark_process(KIND_EXIT);
+	if (BPF_CORE_READ(task, signal, live.counter) == 0 && fill_followed(&header, KIND_EXIT))
+		emit_mark(&header);
 	return 0;
 }
 
@@ -40,7 +33,10 @@ int process_exit(void *ctx)
 SEC("uprobe")
 int loader_changed(struct pt_regs *ctx)
 {
-	mark_process(KIND_LOADER);
+	struct event_header header = {};
+
+	if (fill_followed(&header, KIND_LOADER))
+		emit_mark_now(&header);
 	return 0;
 }
 

@@ -35,7 +35,8 @@ static __always_inline bool runs_target(void)
 	return bpf_map_lookup_elem(&targets, &id) != NULL;
 }
 
-static __always_inline bool is_followed(const struct process_key *process)
+/* `remember` is for callers that come often: all processes of the machine would fill the table. */
+static __always_inline bool is_followed(const struct process_key *process, bool remember)
 {
 	__u8 *known, verdict;
 
@@ -47,6 +48,7 @@ static __always_inline bool is_followed(const struct process_key *process)
 	if (known)
 		return *known == VERDICT_FOLLOWED;
 	verdict = runs_target() ? VERDICT_FOLLOWED : VERDICT_IGNORED;
-	bpf_map_update_elem(&verdicts, process, &verdict, BPF_ANY);
+	if (remember)
+		bpf_map_update_elem(&verdicts, process, &verdict, BPF_ANY);
 	return verdict == VERDICT_FOLLOWED;
 }

@@ -114,7 +114,7 @@ static __always_inline bool enter_sendfile(struct call *call)
 	struct conn *conn;
 
 	call->guard = guard(call);
-	if (call->guard != NSPR_TLS)
+	if (call->guard == NSPR_PLAIN)
 		return false;
 	conn = find_or_make_conn(&call->conn);
 	call->buf = conn ? conn->offset[DIR_WRITE] : 0;
@@ -226,8 +226,10 @@ static __always_inline __u64 bytes_moved(const struct call *call, __u64 ret)
 	case RESULT_PACKET:
 		return (__s64)ret > 0 ? ret : 0;
 	case RESULT_OUT:
-		if ((__s32)ret > 0)
-			bpf_probe_read_user(&n, sizeof(n), (void *)call->out);
+		if ((__s32)ret > 0 && bpf_probe_read_user(&n, sizeof(n), (void *)call->out)) {
+			count(COUNT_BAD_RESULT, 1);
+			return 0;
+		}
 		return n;
 	case RESULT_ALL:
 		return (__s64)ret >= 0 ? call->len : 0;
@@ -265,6 +267,16 @@ static __always_inline void fill_data(struct event_header *header, const struct 
 	header->call_len = n;
 }
 
+/* What could not be judged at entry is asked again; if there is still no answer, it is counted. */
+static __always_inline bool passes_guard(const struct call *call, __u64 n)
+{
+	__u8 kind = call->guard == NSPR_UNKNOWN ? guard(call) : call->guard;
+
+	if (kind == NSPR_UNKNOWN)
+		count(COUNT_GUARD_UNKNOWN_BYTES, n);
+	return kind == NSPR_TLS;
+}
+
 static __always_inline void leave_sendfile(const struct call *call, __u64 ret)
 {
 	struct conn *conn = find_conn(&call->conn);
@@ -275,7 +287,7 @@ static __always_inline void leave_sendfile(const struct call *call, __u64 ret)
 		return;
 	moved = bytes_moved(call, ret);
 	seen = conn->offset[DIR_WRITE] - call->buf;
-	if (moved <= seen)
+	if (moved <= seen || !passes_guard(call, moved - seen))
 		return;
 	count(COUNT_SENDFILE_BYTES, moved - seen);
 	fill_data(&header, call, conn, moved);
@@ -284,16 +296,6 @@ static __always_inline void leave_sendfile(const struct call *call, __u64 ret)
 	emit_mark(&header);
 	conn->offset[DIR_WRITE] += moved - seen;
 	conn->seq[DIR_WRITE]++;
-}
-
-/* What could not be judged at entry is asked again; if there is still no answer, it is counted. */
-static __always_inline bool passes_guard(const struct call *call, __u64 n)
-{
-	__u8 kind = call->guard == NSPR_UNKNOWN ? guard(call) : call->guard;
-
-	if (kind == NSPR_UNKNOWN)
-		count(COUNT_GUARD_UNKNOWN_BYTES, n);
-	return kind == NSPR_TLS;
 }
 
 static __always_inline void leave_data(const struct call *call, __u64 ret)
@@ -371,7 +373,7 @@ int tls_enter(struct pt_regs *ctx)
 	struct call_key key = { .pid_tgid = bpf_get_current_pid_tgid(), .sp = PT_REGS_SP(ctx) };
 
 	current_process(&call.conn.process);
-	if (!is_followed(&call.conn.process))
+	if (!is_followed(&call.conn.process, true))
 		return 0;
 	call.conn.ptr = PT_REGS_PARM1(ctx);
 	call.buf = argument(ctx, COOKIE_BUF(cookie));
@@ -393,7 +395,8 @@ int tls_enter(struct pt_regs *ctx)
 		take_reference(&call.conn);
 		break;
 	case OP_SET_FD:
-		if (call.buf < FDS_MAX) /* GnuTLS takes any pointer here, mostly a descriptor */
+		if ((__u32)call.buf <
+		    FDS_MAX) /* GnuTLS takes any pointer here, mostly a descriptor */
 			set_fd(&call.conn, call.buf);
 		break;
 	default:

@@ -17,6 +17,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use agentsight::discover::{Finding, Method, Report, examine};
 use agentsight::image::ImageFile;
@@ -259,6 +260,88 @@ fn the_truth_has_what_the_testbins_promise() {
             );
         }
     }
+}
+
+/// Functions that are inlined somewhere, too, or whose unlikely part stands apart, have their name or
+/// address elsewhere in DWARF: they would be missed.
+#[test]
+fn dwarf_of_optimised_code_is_followed() {
+    const SOURCE: &str = r#"
+        #define KEEP __attribute__((used, noipa))
+        __attribute__((cold, noinline)) void fail(int n) { __asm__ volatile("" :: "r"(n)); }
+        int SSL_read(int n) { if (n < 0) { fail(n); fail(n + 1); } return n * 3; }
+        KEEP int caller(int n) { return SSL_read(n) + 1; }
+        KEEP int SSL_write(int n) { if (n == 7) { fail(n); __builtin_trap(); } return n * 5; }
+        int main(int n, char **v) { return caller(n) + SSL_write(n); }
+    "#;
+    let folder = tempfile::tempdir().unwrap();
+    for options in [["-O2", "-gdwarf-5"], ["-O2", "-gdwarf-4"]] {
+        let twin = require!(compile(&folder, SOURCE, &options));
+        let entries = require!(run("readelf", &["--debug-dump=info", path_str(&twin)]));
+        for attribute in ["DW_AT_abstract_origin", "DW_AT_ranges"] {
+            assert!(
+                entries.contains(attribute),
+                "no {attribute}: the test shows nothing"
+            );
+        }
+        assert_dwarf_suffices(&twin, &folder);
+    }
+}
+
+/// The same in a real library, of C++ compiled by clang.
+#[test]
+fn dwarf_of_a_real_library_is_followed() {
+    let sample = require!(sample("curl-cffi"));
+    assert_dwarf_suffices(&sample.path, &tempfile::tempdir().unwrap());
+}
+
+/// Without its symbol table, the file must give the same functions by DWARF alone.
+fn assert_dwarf_suffices(twin: &Path, folder: &tempfile::TempDir) {
+    let stripped = folder.path().join("stripped");
+    let into = path_str(&stripped);
+    let options = [
+        "--strip-all",
+        "--keep-section=.debug_*",
+        "-o",
+        into,
+        path_str(twin),
+    ];
+    require!(run("strip", &options));
+    // A library is told from its relatives by names that may have no DWARF: compare the places only.
+    let report = look(&stripped, &[]);
+    let truth = agreed_truth(twin, Tables::All, &known(&["openssl", "boringssl"]));
+    assert!(truth.len() > 1);
+    assert_eq!(found(&report.findings), truth);
+    let mut functions = report
+        .findings
+        .iter()
+        .flat_map(|finding| &finding.functions);
+    assert!(functions.all(|function| function.evidence[0].method == Method::Dwarf));
+}
+
+fn compile(folder: &tempfile::TempDir, source: &str, options: &[&str]) -> Option<PathBuf> {
+    let (from, to) = (
+        folder.path().join("program.c"),
+        folder.path().join("program"),
+    );
+    fs::write(&from, source).unwrap();
+    let all = [options, &["-o", path_str(&to), path_str(&from)]].concat();
+    run("gcc", &all)?;
+    Some(to)
+}
+
+/// What a tool prints, or a skip if it is not installed.
+fn run(tool: &str, arguments: &[&str]) -> Option<String> {
+    let Ok(output) = Command::new(tool).args(arguments).output() else {
+        return support::skip(tool);
+    };
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{tool} {arguments:?}: {errors}");
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn path_str(path: &Path) -> &str {
+    path.to_str().unwrap()
 }
 
 /// A debug link would be believed without its checksum, or not at all where there is no build ID.

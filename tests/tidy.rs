@@ -39,7 +39,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("error", &[]),
     ("event", &[]),
-    ("host", &["image"]),
+    ("host", &["event", "image"]),
     ("image", &[]),
     (
         "pipeline",

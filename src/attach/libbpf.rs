@@ -64,7 +64,11 @@ impl<T> Blame<T> for libbpf_rs::Result<T> {
         self.map_err(|error| {
             let kind = match error.kind() {
                 BpfErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
-                _ => ErrorKind::UnsupportedKernel,
+                BpfErrorKind::InvalidInput
+                | BpfErrorKind::InvalidData
+                | BpfErrorKind::NotFound
+                | BpfErrorKind::Unsupported => ErrorKind::UnsupportedKernel,
+                _ => ErrorKind::Io,
             };
             let message = message().into();
             Error::new(

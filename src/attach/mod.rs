@@ -96,22 +96,16 @@ impl Session {
         Ok(session)
     }
 
-    /// From now on, processes that start and end are told. Targets come first: what was judged before
-    /// stays judged.
+    /// From now on, the end of a process is told.
     ///
     /// # Errors
     /// The kernel refuses.
     pub fn follow_processes(&mut self) -> Result<()> {
-        let progs = &self.skel.progs;
-        for (name, program) in [
-            ("sched_process_exec", &progs.process_exec),
-            ("sched_process_exit", &progs.process_exit),
-        ] {
-            let link = program
-                .attach_raw_tracepoint(name)
-                .blame(|| format!("failed to attach to tracepoint {name}"))?;
-            self.links.push(link);
-        }
+        let program = &self.skel.progs.process_exit;
+        let link = program
+            .attach_raw_tracepoint("sched_process_exit")
+            .blame(|| "failed to attach to tracepoint sched_process_exit")?;
+        self.links.push(link);
         Ok(())
     }
 
@@ -153,7 +147,13 @@ impl Session {
             .maps
             .nss_files
             .update(&id, &[1], MapFlags::ANY)
-            .blame(|| "failed to name NSS's library")
+            .blame(|| "failed to name NSS's library")?;
+        // Code that was judged before this file was known may be judged otherwise now.
+        let judged = &self.skel.maps.nss_code;
+        for key in judged.keys().collect::<Vec<_>>() {
+            let _ = judged.delete(&key);
+        }
+        Ok(())
     }
 
     /// What the kernel itself calls a file: on overlay and btrfs file systems `stat` tells another
@@ -348,6 +348,13 @@ impl Session {
                 let value = conns.lookup(&key, MapFlags::ANY).ok()??;
                 wire::decode_conn(&key, &value)
             })
+            .collect()
+    }
+
+    /// The processes that the kernel's table of connections knows.
+    pub fn processes(&self) -> HashSet<ProcessId> {
+        let keys = self.skel.maps.conns.keys();
+        keys.filter_map(|key| wire::conn_key_process(&key))
             .collect()
     }
 

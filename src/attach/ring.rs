@@ -53,7 +53,8 @@ impl RingReader {
         let (stop_seen, bad) = (Arc::clone(&stop), Arc::clone(&undecodable));
         let run = move || {
             let on_record = |record: &[u8]| match wire::decode(record) {
-                Ok(event) => i32::from(sender.send(event).is_err()),
+                // Below 0 ends the reading: nobody receives any more.
+                Ok(event) => -i32::from(sender.send(event).is_err()),
                 Err(_) => {
                     bad.fetch_add(1, Ordering::Relaxed);
                     0

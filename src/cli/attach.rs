@@ -2,10 +2,10 @@
 
 use std::fs::{File, Permissions};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{ExitCode, ExitStatus};
+use std::process::{Child, ExitCode, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -24,6 +24,9 @@ use crate::sink::{Clock, Human, JsonLines, Raw, Sink, Style};
 /// Written at once when the buffer is full, and whenever nothing waits.
 const OUTPUT_BUFFER: usize = 256 << 10;
 
+/// Room for three of the largest records.
+const RING_MIN: u32 = 64 << 10;
+
 pub fn run(args: &AttachArgs) -> Result<ExitCode> {
     // Before anything is opened: a missing file is less of a surprise than a missing privilege.
     privileges::require_for_attach()?;
@@ -39,14 +42,26 @@ pub fn run(args: &AttachArgs) -> Result<ExitCode> {
             global: args.debug_dir.clone(),
         },
     };
-    let mut sink = sink(args)?;
     let stop = stop_on_signals()?;
     let mut notices = Notices { quiet: args.quiet };
-    let outcome = pipeline::run(&options, sink.as_mut(), &mut notices, &stop)?;
+    let outcome = pipeline::run(&options, || sink(args), &mut notices, &stop)?;
     if !args.quiet {
         anstream::eprint!("{}", outcome.summary);
     }
-    Ok(outcome.status.map_or(ExitCode::SUCCESS, exit_code))
+    let status = match outcome.command {
+        Some(command) => Some(wait(command, &mut notices)?),
+        None => outcome.status,
+    };
+    Ok(status.map_or(ExitCode::SUCCESS, exit_code))
+}
+
+/// What we started is not left alone: it goes on unobserved, and its status is still passed on.
+fn wait(mut command: Child, notices: &mut Notices) -> Result<ExitStatus> {
+    let pid = command.id();
+    notices.notice(&format!(
+        "no longer observing; waiting for process {pid} to end"
+    ));
+    command.wait().context(|| "failed to wait for the command")
 }
 
 struct Notices {
@@ -66,11 +81,11 @@ fn ring_bytes(size: u64) -> Result<u32> {
     let rounded = size.checked_next_power_of_two();
     rounded
         .and_then(|size| u32::try_from(size).ok())
-        .filter(|size| (4096..=1 << 31).contains(size))
+        .filter(|size| (RING_MIN..=1 << 31).contains(size))
         .ok_or_else(|| {
             Error::new(
                 ErrorKind::Usage,
-                format!("--buffer {size}: must be from 4K to 2G"),
+                format!("--buffer {size}: must be from 64K to 2G"),
             )
         })
 }
@@ -107,19 +122,33 @@ fn buffered<W: Write>(out: W) -> BufWriter<W> {
     BufWriter::with_capacity(OUTPUT_BUFFER, out)
 }
 
-/// Captured plaintext is for its owner only, whatever the file was before.
+/// Captured plaintext is for its owner only: a file of somebody else, or one that a link leads to, may
+/// be open in another's hands and is refused. Devices and pipes are as the user wants them.
 fn create(path: &Path) -> Result<File> {
-    let failed = || format!("failed to create {}", path.display());
+    try_create(path)
+        .context(|| format!("failed to create {}", path.display()))
+        .map_err(|error| error.with_kind(ErrorKind::Io))
+}
+
+fn try_create(path: &Path) -> io::Result<File> {
+    // Process substitution and /dev/stdout are links of the kernel's own.
+    let is_kernels = path.starts_with("/dev") || path.starts_with("/proc");
     let file = File::options()
         .write(true)
         .create(true)
-        .truncate(true)
+        .truncate(false)
         .mode(0o600)
-        .open(path)
-        .context(failed)?;
-    if file.metadata().context(failed)?.is_file() {
-        file.set_permissions(Permissions::from_mode(0o600))
-            .context(failed)?;
+        .custom_flags(if is_kernels { 0 } else { libc::O_NOFOLLOW })
+        .open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_file() {
+        if metadata.uid() != nix::unistd::geteuid().as_raw() || metadata.nlink() > 1 {
+            return Err(io::Error::other(
+                "it belongs to another user, or has other names",
+            ));
+        }
+        file.set_permissions(Permissions::from_mode(0o600))?;
+        file.set_len(0)?;
     }
     Ok(file)
 }

@@ -119,6 +119,8 @@ pub enum Missing {
     MaxBytes,
     /// They went by sendfile or scattered, and were never in one piece of memory.
     Sendfile,
+    /// Beyond what the kernel side may take of one call (kernels without bpf_loop: 4 MiB).
+    TooLong,
     /// The memory could not be read.
     Unreadable,
 }
@@ -146,8 +148,6 @@ pub enum Event {
         /// What.
         data: Data,
     },
-    /// A process that we follow started a program.
-    Exec(Caller),
     /// A process that we follow ended.
     Exit(Caller),
     /// A handshake succeeded.

@@ -17,9 +17,8 @@ const KIND_DATA: u8 = 1;
 const KIND_HANDSHAKE: u8 = 2;
 const KIND_SHUTDOWN: u8 = 3;
 const KIND_CLOSE: u8 = 4;
-const KIND_EXEC: u8 = 5;
-const KIND_EXIT: u8 = 6;
-const KIND_LOADER: u8 = 7;
+const KIND_EXIT: u8 = 5;
+const KIND_LOADER: u8 = 6;
 
 const FLAG_MORE: u8 = 1;
 const FLAG_FAULT: u8 = 2;
@@ -28,6 +27,7 @@ const FLAG_SENDFILE: u8 = 4;
 const FLAG_EARLY: u8 = 16;
 const FLAG_REUSED: u8 = 32;
 const FLAG_BORN: u8 = 64;
+const FLAG_TOO_LONG: u8 = 128;
 
 /// The numbers above under their names in the header file, for the test that compares them.
 #[cfg(all(test, feature = "bpf"))]
@@ -36,7 +36,6 @@ pub(crate) const CONSTANTS: &[(&str, u64)] = &[
     ("KIND_HANDSHAKE", KIND_HANDSHAKE as u64),
     ("KIND_SHUTDOWN", KIND_SHUTDOWN as u64),
     ("KIND_CLOSE", KIND_CLOSE as u64),
-    ("KIND_EXEC", KIND_EXEC as u64),
     ("KIND_EXIT", KIND_EXIT as u64),
     ("KIND_LOADER", KIND_LOADER as u64),
     ("FLAG_MORE", FLAG_MORE as u64),
@@ -45,6 +44,7 @@ pub(crate) const CONSTANTS: &[(&str, u64)] = &[
     ("FLAG_EARLY", FLAG_EARLY as u64),
     ("FLAG_REUSED", FLAG_REUSED as u64),
     ("FLAG_BORN", FLAG_BORN as u64),
+    ("FLAG_TOO_LONG", FLAG_TOO_LONG as u64),
 ];
 
 /// What the kernel side counts, in the order of `enum agentsight_counter`.
@@ -175,6 +175,8 @@ impl Header {
             Missing::Unreadable
         } else if self.has(FLAG_SENDFILE) {
             Missing::Sendfile
+        } else if self.has(FLAG_TOO_LONG) {
+            Missing::TooLong
         } else {
             Missing::MaxBytes
         };
@@ -222,7 +224,6 @@ pub fn decode(record: &[u8]) -> Result<Event, WireError> {
             totals: [header.offset, header.call_len],
             reused: header.has(FLAG_REUSED),
         },
-        KIND_EXEC => Event::Exec(caller),
         KIND_EXIT => Event::Exit(caller),
         KIND_LOADER => Event::Loader(caller),
         other => return Err(WireError::UnknownKind(other)),

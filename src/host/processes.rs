@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use procfs::process::{MMPermissions, MMapPath, Process};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::ProcessId;
 use crate::image::{FileIdentity, ImageFile};
 
 /// A file on a device.
@@ -38,16 +39,22 @@ pub fn is_sandboxed(pid: i32) -> bool {
 /// Sandboxed processes that have this file mapped executable.
 pub fn sandboxed_users(file: FileIdentity) -> Vec<i32> {
     let processes = procfs::process::all_processes().into_iter().flatten();
-    let uses = |pid: &i32| {
-        let mut files = mapped_files(*pid).into_iter();
-        files.any(|mapped| mapped.inode == (file.dev, file.ino))
-    };
     processes
         .flatten()
         .map(|process| process.pid)
         .filter(|pid| is_sandboxed(*pid))
-        .filter(uses)
+        .filter(|pid| mapped_files(*pid).iter().any(|mapped| mapped.is(file)))
         .collect()
+}
+
+/// Whether this very process still runs; a pid alone may be another one's by now.
+pub fn is_alive(process: ProcessId) -> bool {
+    let stat = i32::try_from(process.pid)
+        .ok()
+        .and_then(|pid| Process::new(pid).and_then(|process| process.stat()).ok());
+    // The kernel tells the start in ticks of the boot clock.
+    let tick_ns = 1_000_000_000 / procfs::ticks_per_second().max(1);
+    stat.is_some_and(|stat| stat.starttime == process.start_ns / tick_ns)
 }
 
 /// A file that a process has mapped executable.
@@ -61,6 +68,17 @@ pub struct MappedFile {
 }
 
 impl MappedFile {
+    /// Whether it is this file. On btrfs and overlay file systems `maps` tells another device than
+    /// `stat` does, so the mapped file itself is asked.
+    fn is(&self, file: FileIdentity) -> bool {
+        let (start, end) = self.range;
+        let same_device = || {
+            std::fs::metadata(format!("/proc/{}/map_files/{start:x}-{end:x}", self.pid))
+                .is_ok_and(|mapped| mapped.dev() == file.dev)
+        };
+        self.inode.1 == file.ino && (self.inode.0 == file.dev || same_device())
+    }
+
     /// Opens the mapped file itself, whatever its name leads to by now.
     ///
     /// # Errors

@@ -89,7 +89,7 @@ impl<'a> Dynamic<'a> {
         let table = |addr: Option<u64>| image.bytes_at(VirtAddr(addr?));
         let by_hash = || {
             let data = table(self.hash)?;
-            // s390x alone has 64-bit hash tables: binutils bfd/elf64-s390.c,
+            // s390x (and Alpha) has 64-bit hash tables: binutils bfd/elf64-s390.c,
             // s390_elf64_size_info.
             if image.is_64 && image.arch == Arch::Other(elf::EM_S390.0) {
                 let mut reader = Reader::new(data, image.endian);

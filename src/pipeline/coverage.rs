@@ -3,11 +3,12 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::Progress;
 use crate::attach::Session;
 use crate::discover::{self, Report};
-use crate::doctor::{self, Launcher, Status};
+use crate::doctor::{self, Check, Launcher, Status};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::ProcessId;
 use crate::event::wire::{ConnState, Counter};
@@ -17,6 +18,9 @@ use crate::image::{FileIdentity, Image, ImageFile};
 use crate::plan::ProbePlan;
 use crate::stream::FunctionNames;
 use crate::symdb::SymbolDb;
+
+/// Between two looks for processes whose end was not told: a full ring may have lost it.
+const ALIVE_CHECK: Duration = Duration::from_secs(10);
 
 /// An executable, not a library: `ET_EXEC`, marked as PIE, or with a loader and no library name.
 pub fn is_program(image: &Image<'_>) -> bool {
@@ -30,6 +34,8 @@ pub fn is_program(image: &Image<'_>) -> bool {
 struct Covered {
     /// Plaintext will be seen in it.
     captures: bool,
+    /// It holds a TLS library that cannot be used.
+    refused: bool,
 }
 
 /// The probes of a run.
@@ -40,6 +46,12 @@ pub struct Coverage<'c> {
     progress: &'c mut dyn Progress,
     /// Inodes that need no second look.
     seen: HashSet<processes::Inode>,
+    /// Whether return probes are safe for sandboxed programs, once tried.
+    sandbox_check: Option<Check>,
+    /// When the table of connections was last compared with the processes that run.
+    checked_alive: Instant,
+    /// Files that were examined, by what they are and not by where they are mapped.
+    covered: HashSet<FileIdentity>,
     /// Processes that ended since the last sweep.
     ended: HashSet<ProcessId>,
     /// Processes whose loader announced something.
@@ -62,19 +74,29 @@ impl<'c> Coverage<'c> {
             dirs,
             progress,
             seen: HashSet::new(),
+            sandbox_check: None,
+            checked_alive: Instant::now(),
+            covered: HashSet::new(),
             ended: HashSet::new(),
             loading: BTreeSet::new(),
             program: None,
         }
     }
 
-    /// Kernels that do not let return probes through seccomp would have them killed by us.
-    fn spare_sandboxed(&self, file: &ImageFile) -> Result<()> {
+    /// Kernels that do not let return probes through seccomp would have sandboxed users of the file
+    /// killed by us, whomever the user asked for. Tried at most once, and only if there are such users.
+    fn spare_sandboxed(&mut self, file: &ImageFile) -> Result<()> {
+        let is_safe = |check: &Check| check.status == Status::Ok;
+        if self.sandbox_check.as_ref().is_some_and(is_safe) {
+            return Ok(());
+        }
         let Some(pid) = processes::sandboxed_users(file.identity()).pop() else {
             return Ok(());
         };
-        let check = doctor::sandboxed_targets(&Launcher::this_program());
-        if check.status == Status::Ok {
+        let check = self
+            .sandbox_check
+            .get_or_insert_with(|| doctor::sandboxed_targets(&Launcher::this_program()));
+        if is_safe(check) {
             return Ok(());
         }
         Err(Error::new(
@@ -92,7 +114,6 @@ impl<'c> Coverage<'c> {
     /// # Errors
     /// There is nothing to attach to, now or later.
     pub fn cover_program(&mut self, program: ImageFile) -> Result<()> {
-        self.spare_sandboxed(&program)?;
         self.session.add_target(program.file())?;
         self.session.follow_processes()?;
         self.program = Some(program.identity());
@@ -100,7 +121,8 @@ impl<'c> Coverage<'c> {
         let likely = libraries::likely(&program, self.sonames());
         let interpreter = interpreter(&program);
         let path = program.path().to_owned();
-        let mut captures = self.cover(program)?.captures;
+        let own = self.cover(program)?;
+        let mut captures = own.captures;
         for library in needed {
             captures |= self.cover_gently(library).captures;
         }
@@ -112,11 +134,12 @@ impl<'c> Coverage<'c> {
         }
         match (captures, interpreter) {
             (true, _) => Ok(()),
-            (false, Some(_)) => {
+            (false, Some(_)) if !own.refused => {
                 self.expect(&path, likely);
                 Ok(())
             }
-            (false, None) => Err(nothing(&path)),
+            // With a TLS library of its own inside, it will not load another one.
+            (false, _) => Err(nothing(&path)),
         }
     }
 
@@ -143,14 +166,13 @@ impl<'c> Coverage<'c> {
     /// # Errors
     /// It has nothing to attach to.
     pub fn cover_library(&mut self, library: ImageFile) -> Result<()> {
-        self.spare_sandboxed(&library)?;
         self.session.follow_processes()?;
         let path = library.path().to_owned();
-        let mut captures = false;
-        for half in nss_halves(&library) {
+        let halves = nss_halves(&library);
+        let mut captures = self.cover(library)?.captures;
+        for half in halves {
             captures |= self.cover_gently(half).captures;
         }
-        captures |= self.cover(library)?.captures;
         if captures {
             Ok(())
         } else {
@@ -179,6 +201,12 @@ impl<'c> Coverage<'c> {
     /// Now and then: forgets processes that ended, and looks at all others again, for those that load
     /// code without telling a loader that we know.
     pub fn sweep(&mut self) {
+        if self.checked_alive.elapsed() >= ALIVE_CHECK {
+            self.checked_alive = Instant::now();
+            let known = self.session.processes().into_iter();
+            self.ended
+                .extend(known.filter(|process| !processes::is_alive(*process)));
+        }
         if !self.ended.is_empty() {
             self.session.forget(&std::mem::take(&mut self.ended));
         }
@@ -218,6 +246,9 @@ impl<'c> Coverage<'c> {
     fn cover(&mut self, file: ImageFile) -> Result<Covered> {
         let identity = file.identity();
         self.seen.insert((identity.dev, identity.ino));
+        if !self.covered.insert(identity) {
+            return Ok(Covered::default());
+        }
         let report = discover::examine(&file, self.db, self.dirs)?;
         for refusal in &report.refused {
             self.progress.notice(&format!(
@@ -227,8 +258,15 @@ impl<'c> Coverage<'c> {
         }
         let image = file.image()?;
         let plan = ProbePlan::new(&report, image.arch, image.is_64, identity)?;
+        let refused = !report.refused.is_empty();
         if plan.probes.is_empty() {
-            return Ok(Covered::default());
+            return Ok(Covered {
+                captures: false,
+                refused,
+            });
+        }
+        if plan.probes.iter().any(|probe| probe.with_return) {
+            self.spare_sandboxed(&file)?;
         }
         let attached = self.session.attach(&plan, file.file())?;
         for (function, reason) in &attached.failed {
@@ -240,6 +278,7 @@ impl<'c> Coverage<'c> {
         self.tell_attached(&report, attached.functions);
         Ok(Covered {
             captures: plan.captures() && attached.functions > 0,
+            refused,
         })
     }
 

@@ -11,7 +11,7 @@ mod summary;
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
-use std::process::ExitStatus;
+use std::process::{Child, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -20,12 +20,13 @@ use crossbeam_channel::RecvTimeoutError;
 
 use crate::attach::{RunningRing, Session, Settings};
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::event::Event;
+use crate::event::wire::Counter;
+use crate::event::{Caller, Event};
 use crate::image::ImageFile;
 use crate::image::debug_file::DebugDirs;
 use crate::redact::Redactor;
 use crate::sink::Sink;
-use crate::stream::{Message, Tracker};
+use crate::stream::{Cause, Message, Tracker};
 use crate::symdb::SymbolDb;
 
 pub use summary::Summary;
@@ -73,8 +74,10 @@ pub trait Progress {
 pub struct Outcome {
     /// The counts.
     pub summary: Summary,
-    /// How the command ended, if there was one.
+    /// How the command ended, if there was one and it did.
     pub status: Option<ExitStatus>,
+    /// The command, if it still runs.
+    pub command: Option<Child>,
 }
 
 /// Observes until something ends it: a signal through `stop`, a limit, the end of the command, or a
@@ -85,13 +88,17 @@ pub struct Outcome {
 /// output fails.
 pub fn run(
     options: &Options,
-    sink: &mut dyn Sink,
+    make_sink: impl FnOnce() -> Result<Box<dyn Sink>>,
     progress: &mut dyn Progress,
     stop: &Arc<AtomicBool>,
 ) -> Result<Outcome> {
     let db = SymbolDb::load()?;
     let target = ImageFile::open(&options.binary)?;
-    let is_program = coverage::is_program(&target.image()?);
+    let image = target
+        .image()
+        .map_err(|error| error.with_kind(ErrorKind::NotFound))?;
+    let is_program = coverage::is_program(&image);
+    drop(image);
     let session = Session::open(&Settings {
         only_targets: is_program,
         ring_bytes: options.ring_bytes,
@@ -106,7 +113,8 @@ pub fn run(
     }
     let mut run = Run {
         options,
-        sink,
+        // Only now: a run that cannot start must not empty an earlier capture.
+        sink: make_sink()?,
         stop,
         ring,
         coverage,
@@ -130,10 +138,11 @@ enum End {
 
 struct Run<'r> {
     options: &'r Options,
-    sink: &'r mut dyn Sink,
+    sink: Box<dyn Sink>,
     stop: &'r Arc<AtomicBool>,
-    ring: RunningRing,
+    // Before the ring: nothing may fill it any more when its thread is joined.
     coverage: Coverage<'r>,
+    ring: RunningRing,
     tracker: Tracker,
     redactor: Option<Redactor>,
     losses: Losses,
@@ -143,7 +152,8 @@ struct Run<'r> {
 impl Run<'_> {
     fn observe(&mut self) -> Result<Outcome> {
         let mut child = command::start(&self.options.command)?;
-        let deadline = self.options.duration.map(|time| Instant::now() + time);
+        let duration = self.options.duration;
+        let deadline = duration.and_then(|time| Instant::now().checked_add(time));
         let mut swept = Instant::now();
         let mut status = None;
         while self.end == End::None {
@@ -161,16 +171,15 @@ impl Run<'_> {
                 swept = Instant::now();
                 self.coverage.sweep();
                 self.tell_losses()?;
+                let flushed = self.sink.flush();
+                self.printed(flushed)?;
             }
         }
         self.wind_up()?;
-        // What we started is not left alone: it goes on unobserved, and its status is still passed on.
-        if let Some(child) = &mut child {
-            status = Some(child.wait().context(|| "failed to wait for the command")?);
-        }
         Ok(Outcome {
             summary: self.summary(),
             status,
+            command: child.filter(|_| status.is_none()),
         })
     }
 
@@ -205,10 +214,23 @@ impl Run<'_> {
     fn take(&mut self, event: Event) -> Result<()> {
         match &event {
             Event::Loader(caller) => self.coverage.expect_news(caller.process.pid),
-            Event::Exit(caller) => self.coverage.expect_no_more(caller.process),
+            Event::Exit(caller) => {
+                self.coverage.expect_no_more(caller.process);
+                return self.exit(caller);
+            }
             _ => {}
         }
         let messages = self.tracker.push(event, &self.coverage);
+        self.print(messages)
+    }
+
+    /// What a process lost at its very end shows in the kernel's table only.
+    fn exit(&mut self, caller: &Caller) -> Result<()> {
+        if !self.tracker.knows(caller.process) {
+            return Ok(());
+        }
+        let open = self.coverage.connections();
+        let messages = self.tracker.exit(caller, &open);
         self.print(messages)
     }
 
@@ -251,6 +273,26 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// A connection of which nothing arrived, or whose last word was lost, has no gap of its own: what
+    /// the kernel side counted and no connection has told is told here.
+    fn tell_unseen_losses(&mut self) -> Result<()> {
+        let told = self.tracker.totals().gaps.get(&Cause::RingFull);
+        let (bytes, records) = told.copied().unwrap_or_default();
+        let bytes = self
+            .losses
+            .count(Counter::RingFullBytes)
+            .saturating_sub(bytes);
+        let records = self
+            .losses
+            .count(Counter::RingFullRecords)
+            .saturating_sub(records);
+        if bytes + records == 0 {
+            return Ok(());
+        }
+        let messages = self.tracker.lost(Cause::RingFull, bytes, records);
+        self.print(messages)
+    }
+
     /// Probes off first; then everything that is in the ring comes out.
     fn wind_up(&mut self) -> Result<()> {
         self.coverage.detach();
@@ -262,8 +304,9 @@ impl Run<'_> {
             let open = self.coverage.connections();
             let messages = self.tracker.finish(&open);
             self.print(messages)?;
-            self.tell_losses()?;
         }
+        self.tell_losses()?;
+        self.tell_unseen_losses()?;
         let flushed = self.sink.flush();
         self.printed(flushed)
     }

@@ -83,6 +83,11 @@ impl Losses {
         &self.counters
     }
 
+    /// One counter when it was last read.
+    pub fn count(&self, counter: Counter) -> u64 {
+        self.counters.get(&counter).copied().unwrap_or(0)
+    }
+
     /// Counts printed `tls.data` messages: how many up to now.
     pub fn printed(&mut self, message: &Message) -> u64 {
         self.events += u64::from(matches!(message, Message::Data { .. }));

@@ -70,6 +70,8 @@ pub enum Cause {
     RingFull,
     /// Sent by sendfile or from scattered memory.
     Sendfile,
+    /// Beyond what one call may take on this kernel.
+    TooLong,
     /// A record that was not understood.
     Undecodable,
     /// The program's memory could not be read.
@@ -87,6 +89,7 @@ impl Cause {
             Self::MaxBytes => "max-bytes",
             Self::RingFull => "ring-full",
             Self::Sendfile => "sendfile",
+            Self::TooLong => "too-long",
             Self::Undecodable => "undecodable",
             Self::Unreadable => "unreadable",
         }

@@ -3,7 +3,7 @@
 
 pub mod message;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::event::wire::ConnState;
 use crate::event::{Caller, Conn, ConnId, Data, Direction, Event, Missing, ProcessId};
@@ -122,9 +122,22 @@ impl Tracker {
                     stream.close(Some(totals), reason, &mut out);
                 }
             }
-            Event::Exit(caller) => self.end_process(&caller, &mut out),
-            Event::Exec(_) | Event::Loader(_) => {}
+            Event::Exit(caller) => self.end_process(&caller, &[], &mut out),
+            Event::Loader(_) => {}
         }
+        self.counted(out)
+    }
+
+    /// Whether connections of this process are open, as far as we know.
+    pub fn knows(&self, process: ProcessId) -> bool {
+        let mut streams = self.streams.values();
+        streams.any(|stream| stream.process == process)
+    }
+
+    /// A process ended; `open` is what the kernel's table still says of its connections.
+    pub fn exit(&mut self, caller: &Caller, open: &[ConnState]) -> Vec<Message> {
+        let mut out = Vec::new();
+        self.end_process(caller, open, &mut out);
         self.counted(out)
     }
 
@@ -132,9 +145,10 @@ impl Tracker {
     /// that no later record could show.
     pub fn finish(&mut self, open: &[ConnState]) -> Vec<Message> {
         let mut out = Vec::new();
+        let totals: HashMap<ConnId, [u64; 2]> =
+            open.iter().map(|state| (state.id, state.totals)).collect();
         for (id, stream) in std::mem::take(&mut self.streams) {
-            let state = open.iter().find(|state| state.id == id);
-            let totals = state.map(|state| state.totals);
+            let totals = totals.get(&id).copied();
             stream.close(totals, CloseReason::Detached, &mut out);
         }
         self.counted(out)
@@ -196,7 +210,7 @@ impl Tracker {
     }
 
     /// Closes the connections of a process that ended without freeing them.
-    fn end_process(&mut self, caller: &Caller, out: &mut Vec<Message>) {
+    fn end_process(&mut self, caller: &Caller, open: &[ConnState], out: &mut Vec<Message>) {
         let streams = self.streams.iter();
         let ended: Vec<ConnId> = streams
             .filter(|(_, stream)| stream.process == caller.process)
@@ -205,7 +219,8 @@ impl Tracker {
         for id in ended {
             if let Some(mut stream) = self.streams.remove(&id) {
                 stream.origin.ts_ns = caller.ts_ns;
-                stream.close(None, CloseReason::Exited, out);
+                let state = open.iter().find(|state| state.id == id);
+                stream.close(state.map(|state| state.totals), CloseReason::Exited, out);
             }
         }
     }
@@ -302,6 +317,7 @@ fn cause(missing: Missing) -> Cause {
     match missing {
         Missing::MaxBytes => Cause::MaxBytes,
         Missing::Sendfile => Cause::Sendfile,
+        Missing::TooLong => Cause::TooLong,
         Missing::Unreadable => Cause::Unreadable,
     }
 }

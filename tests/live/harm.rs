@@ -144,6 +144,6 @@ fn root_hopeless_targets_are_refused() {
     assert_eq!(code, Some(4), "{text}");
     assert!(text.contains("/nonexistent"), "{text}");
     let (code, text) = attach(std::path::Path::new("/etc/passwd"));
-    assert_eq!(code, Some(1), "{text}");
+    assert_eq!(code, Some(4), "{text}");
     assert!(text.contains("not an ELF file"), "{text}");
 }

@@ -63,10 +63,10 @@ fn root_a_full_ring_shows_as_gaps() {
     let Some(pair) = testbin("openssl/pair", "dyn-O2") else {
         return;
     };
-    let capture = Capture::start(&pair.path, &["--buffer", "32K"]);
+    let capture = Capture::start(&pair.path, &["--buffer", "64K"]);
     let (captured, logged) = run_pair(&pair, capture, "2000", "16000");
     let lost = sum(&captured.gaps, "tls.gap", "bytes");
-    assert!(lost > 0, "32 KiB held 64 MB?");
+    assert!(lost > 0, "64 KiB held 64 MB?");
     assert!(captured.gaps.iter().all(|gap| gap["cause"] == "ring-full"));
     let kept = sum(&captured.lines, "tls.data", "len");
     let said = &captured.stderr;
