@@ -1,7 +1,8 @@
 //! A cursor over untrusted bytes: it never panics and never reads outside. Every read is a question
 //! whose answer may be `None`; a failed read leaves the cursor where it was.
 //!
-//! It knows byte order, no formats, and holds no unsafe code.
+//! It knows byte order, no formats, and holds no unsafe code. Beside it, what else turns untrusted bytes
+//! into something safe to look at.
 
 use std::fmt;
 
@@ -132,6 +133,25 @@ pub fn hex(bytes: &[u8]) -> String {
             let _ = write!(hex, "{byte:02x}");
             hex
         })
+}
+
+/// Text that does nothing to a terminal: control and direction-changing characters are spelled out.
+pub fn printable(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\n' | '\t' => safe.push(c),
+            '\r' if chars.peek() == Some(&'\n') => {}
+            // Bidirectional controls can make text read as what it is not (CVE-2021-42574).
+            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                safe.extend(c.escape_unicode());
+            }
+            _ if c.is_control() => safe.extend(c.escape_default()),
+            _ => safe.push(c),
+        }
+    }
+    safe
 }
 
 #[cfg(test)]

@@ -28,17 +28,33 @@ const CONTEXT: usize = 128;
 /// longer than looking for the literals first.
 const PATTERNS: &[(&str, Option<&str>, Ending)] = &[
     (
-        r#"(?i)(?:^|[^a-z0-9_-])(?:proxy-)?authorization["']?[ \t]*[:=][ \t]*["']?(?:(?:bearer|basic|token|digest|apikey)[ \t]+)?(?<secret>[^\r\n"']+)"#,
+        r"(?i)(?:^|[^a-z0-9_-])(?:proxy-)?authorization[ \t]*:[ \t]*digest[ \t]+(?<secret>[^\s][^\r\n]*)",
         Some("authorization"),
         Ending::Line,
     ),
     (
-        r"(?i)(?:^|[^a-z0-9_-])(?:x-api-key|api-key|x-goog-api-key|x-auth-token|x-amz-security-token|openai-api-key|anthropic-api-key|x-csrf-token|cookie|set-cookie)[ \t]*:[ \t]*(?<secret>[^\r\n]+)",
-        Some("api-key|x-auth-token|x-amz-security-token|x-csrf-token|cookie"),
+        r#"(?i)(?:^|[^a-z0-9_-])(?:proxy-)?authorization\\*["']?[ \t]*[:=][ \t]*\\*["']?(?:(?:bearer|basic|token|apikey)[ \t]+)?(?<secret>[^\s"'\\][^\r\n"'\\]*)"#,
+        Some("authorization"),
+        Ending::Quote,
+    ),
+    (
+        r"(?i)(?:^|\n)(?:set-)?cookie[ \t]*:[ \t]*(?<secret>[^\s][^\r\n]*)",
+        Some("cookie"),
         Ending::Line,
     ),
     (
+        r#"(?i)(?:^|[^a-z0-9_-])(?:x-api-key|api-key|x-goog-api-key|x-auth-token|x-amz-security-token|openai-api-key|anthropic-api-key|x-csrf-token|cookie|set-cookie)\\*["']?[ \t]*:[ \t]*\\*["']?(?<secret>[^\s"'\\][^\r\n"'\\]*)"#,
+        Some("api-key|x-auth-token|x-amz-security-token|x-csrf-token|cookie"),
+        Ending::Quote,
+    ),
+    (
         r#"(?i)"(?:api_?key|access_?token|refresh_?token|id_?token|client_?secret|secret_?key|password|passwd)"\s*:\s*"(?<secret>(?:[^"\\]|\\.)+)"#,
+        None,
+        Ending::Json,
+    ),
+    // JSON in a string of JSON: what a model is told, and what it wants of a tool.
+    (
+        r#"(?i)\\"(?:api_?key|access_?token|refresh_?token|id_?token|client_?secret|secret_?key|password|passwd)\\+"\s*:\s*\\+"(?<secret>[^"\\]+)"#,
         None,
         Ending::Quote,
     ),
@@ -57,16 +73,22 @@ const PATTERNS: &[(&str, Option<&str>, Ending)] = &[
 /// Where a secret that runs on into the next chunk ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ending {
+    /// With the string.
+    Json,
+    /// With the line.
     Line,
+    /// With the line, or with any quote or escape: where what surrounds the secret is not known.
     Quote,
+    /// With the word.
     Word,
 }
 
 impl Ending {
     fn ends(self, byte: u8) -> bool {
         match self {
+            Self::Json => byte == b'"',
             Self::Line => matches!(byte, b'\r' | b'\n'),
-            Self::Quote => byte == b'"',
+            Self::Quote => b"\r\n\"'\\".contains(&byte),
             Self::Word => !(byte.is_ascii_alphanumeric() || b"-_.~%+/=".contains(&byte)),
         }
     }
@@ -337,6 +359,27 @@ mod tests {
                 let text = redact(&[format!("A: b\r\n{name}: s3cr3t\r\n").as_bytes()]);
                 let text = String::from_utf8(text).unwrap();
                 assert!(!text.contains("s3cr3t"), "{text}");
+            }
+        }
+    }
+
+    /// Requests carry JSON in strings of JSON, and commands with headers: no secret is left in them, and
+    /// the masking ends with it.
+    #[test]
+    fn secrets_in_nested_text_are_found() {
+        for text in [
+            r#"{"arguments":"{\"password\": \"s3cr3t-s3cr3t\", \"n\": 1}","kept":1}"#,
+            r#"{"arguments":"{\"Authorization\": \"Bearer s3cr3t-s3cr3t\"}","kept":1}"#,
+            r#"{"headers":{"x-api-key":"s3cr3t-s3cr3t"},"kept":1}"#,
+            r#"{"command":"curl -H 'x-api-key: s3cr3t-s3cr3t' https://a","kept":1}"#,
+            r#"{"command":"curl -H \"Authorization: Bearer s3cr3t-s3cr3t\" x","kept":1}"#,
+            "Cookie: a=\"s3cr3t-s3cr3t\"\r\n\"kept\":1",
+        ] {
+            for border in 0..text.len() {
+                let (a, b) = text.as_bytes().split_at(border);
+                let masked = String::from_utf8(redact(&[a, b])).unwrap();
+                assert!(!masked.contains("t-s3cr3t"), "{border}: {masked}");
+                assert!(masked.contains("\"kept\":1"), "{border}: {masked}");
             }
         }
     }

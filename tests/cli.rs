@@ -104,6 +104,23 @@ fn directories_are_searched() {
         "nothing found, nothing failed"
     );
     assert_eq!(stderr(&output), "");
+    let broken = dir.path().join("sub/broken");
+    std::fs::write(&broken, b"\x7fELF and no more").unwrap();
+    let output = agentsight(&["discover", "--json", dir.path().to_str().unwrap()]);
+    let objects: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(objects[0]["path"], broken.to_str().unwrap());
+    assert_eq!(output.status.code(), Some(1));
+}
+
+/// A file's names may not drive the terminal of whoever looks at it.
+#[test]
+fn names_do_not_act_on_terminals() {
+    let dir = tempfile::tempdir().unwrap();
+    let evil = dir.path().join("\x1b]0;owned\x07");
+    std::fs::copy(env!("CARGO_BIN_EXE_agentsight"), &evil).unwrap();
+    let output = agentsight(&["discover", evil.to_str().unwrap(), "/no\x1bsuch"]);
+    assert!(!stdout(&output).contains('\x1b') && stdout(&output).contains("owned"));
+    assert!(!stderr(&output).contains('\x1b') && stderr(&output).contains("such"));
 }
 
 /// Scripts go by exit codes: wrong usage is 2, an unknown file of `discover` 1.

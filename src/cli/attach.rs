@@ -15,6 +15,7 @@ use signal_hook::flag;
 
 use super::args::AttachArgs;
 use super::exit;
+use crate::bytes::printable;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::privileges;
 use crate::image::debug_file::DebugDirs;
@@ -71,7 +72,7 @@ struct Notices {
 impl Progress for Notices {
     fn notice(&mut self, line: &str) {
         if !self.quiet {
-            anstream::eprintln!("{line}");
+            anstream::eprintln!("{}", printable(line));
         }
     }
 }

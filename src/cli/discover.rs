@@ -12,7 +12,8 @@ use serde_json::json;
 use walkdir::WalkDir;
 
 use super::args::DiscoverArgs;
-use super::exit;
+use super::{complain, exit};
+use crate::bytes::printable;
 use crate::discover::{self, Finding, Function, Report};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::image::ImageFile;
@@ -29,10 +30,13 @@ pub fn run(args: &DiscoverArgs) -> Result<ExitCode> {
     let mut out = AutoStream::new(io::stdout().lock(), args.color.choice());
     for path in &args.paths {
         for file in files(path) {
-            let report = file.and_then(|path| examine(&path, &db, &dirs));
+            let (name, report) = match file {
+                Ok(found) => (found.path.clone(), examine(&found, &db, &dirs)),
+                Err(error) => (path.clone(), Err(error)),
+            };
             outcome.count(&report);
             if args.json {
-                objects.extend(object(path, report));
+                objects.extend(object(&name, report));
                 continue;
             }
             if let Some(report) = shown(report)
@@ -115,7 +119,7 @@ fn object(path: &Path, result: Result<Option<Report>>) -> Option<serde_json::Val
     match result {
         Ok(report) => report.map(|report| json!(report)),
         Err(error) => {
-            anstream::eprintln!("agentsight: {error:#}");
+            complain(&error);
             Some(json!({ "path": path, "error": format!("{error:#}") }))
         }
     }
@@ -123,7 +127,7 @@ fn object(path: &Path, result: Result<Option<Report>>) -> Option<serde_json::Val
 
 fn shown(result: Result<Option<Report>>) -> Option<Report> {
     result.unwrap_or_else(|error| {
-        anstream::eprintln!("agentsight: {error:#}");
+        complain(&error);
         None
     })
 }
@@ -131,7 +135,7 @@ fn shown(result: Result<Option<Report>>) -> Option<Report> {
 /// `false`: the reader hung up.
 fn print(out: &mut impl Write, report: &Report, explain: bool) -> Result<bool> {
     let mut text = String::new();
-    describe(report, explain, &mut text);
+    describe(&plain(report), explain, &mut text);
     written(out.write_all(text.as_bytes()))
 }
 
@@ -142,6 +146,28 @@ fn written(result: io::Result<()>) -> Result<bool> {
             .context(|| "failed to write to stdout")
             .map(|()| true),
     }
+}
+
+/// Names and versions come from the file and from whoever named it: none of them may act on a terminal.
+fn plain(report: &Report) -> Report {
+    let mut report = report.clone();
+    report.path = printable(&report.path);
+    for finding in &mut report.findings {
+        finding.version = finding.version.as_deref().map(printable);
+        for function in &mut finding.functions {
+            function.name = printable(&function.name);
+            for evidence in &mut function.evidence {
+                evidence.detail = printable(&evidence.detail);
+            }
+        }
+    }
+    for refusal in &mut report.refused {
+        refusal.reason = printable(&refusal.reason);
+    }
+    for rung in &mut report.ladder {
+        rung.outcome = printable(&rung.outcome);
+    }
+    report
 }
 
 fn describe(report: &Report, explain: bool, text: &mut String) {

@@ -15,6 +15,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::bytes::printable;
+use crate::error::Error;
+
 use args::{Args, Command};
 
 /// Runs the program with these arguments (the first is its own name).
@@ -42,7 +45,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     result.unwrap_or_else(|error| {
-        anstream::eprintln!("agentsight: {error:#}");
+        complain(&error);
         exit::from_error(&error)
     })
+}
+
+/// Prints an error with its causes. Paths and names in it may be hostile.
+fn complain(error: &Error) {
+    anstream::eprintln!("agentsight: {}", printable(&format!("{error:#}")));
 }

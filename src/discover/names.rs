@@ -1,8 +1,8 @@
 //! Rungs 1 and 2 of the ladder: every name of interest in one file, with its evidence. Each place is
 //! asked once, whatever number of finders wants to know.
 //!
-//! The debug files and DWARF, which cost more, are opened only if the file's own tables name no
-//! function of interest.
+//! The debug files and DWARF, which cost more, are opened only if the file's own tables do not name all
+//! core functions of a library.
 
 use std::collections::BTreeSet;
 
@@ -52,19 +52,27 @@ impl Names {
         let mut names = Self::default();
         names.own_tables(image, db);
         names.mini_debug_info(image, db);
-        if names.defined.is_empty() {
+        if !names.is_complete(db) {
             names.debug_file(file, image, db, dirs);
         } else {
             let skipped = "skipped: the file's own tables name the functions";
             names.miss(Method::BuildIdFile, skipped);
             names.miss(Method::DebugLink, skipped);
         }
-        if names.defined.is_empty() {
+        if !names.is_complete(db) {
             names.dwarf(Method::Dwarf, "", image, db);
         } else {
             names.miss(Method::Dwarf, "skipped: symbol tables name the functions");
         }
         names
+    }
+
+    /// Whether some library's core is named as a whole: a few exported names may be all that a
+    /// stripped file still tells.
+    fn is_complete(&self, db: &SymbolDb) -> bool {
+        let has = |name: &String| self.defined.iter().any(|named| named.name == *name);
+        let mut libraries = db.libraries().iter();
+        libraries.any(|library| library.core.iter().all(has))
     }
 
     fn miss(&mut self, method: Method, outcome: impl Into<String>) {
@@ -260,6 +268,9 @@ fn split(name: &[u8], db: &SymbolDb) -> Option<(String, String)> {
     let prefix = std::str::from_utf8(prefix).ok()?;
     let is_prefix = prefix.len() <= PREFIX_MAX
         && prefix.ends_with('_')
+        && prefix
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_.$".contains(&byte))
         && !WRAPPERS.iter().any(|wrapper| prefix.starts_with(wrapper));
     (is_prefix && db.is_interesting(own))
         .then(|| (prefix.to_owned(), String::from_utf8_lossy(own).into_owned()))

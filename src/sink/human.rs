@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style as Colour};
 
 use super::{Clock, Sink};
+use crate::bytes::printable;
 use crate::event::Direction;
 use crate::stream::{Gap, Message, Origin, Payload};
 
@@ -172,25 +173,6 @@ fn as_text(bytes: &[u8]) -> Option<String> {
         return None;
     }
     Some(String::from_utf8_lossy(bytes).into_owned())
-}
-
-/// Text that does nothing to a terminal: control and direction-changing characters are spelled out.
-fn printable(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '\n' | '\t' => safe.push(c),
-            '\r' if chars.peek() == Some(&'\n') => {}
-            // Bidirectional controls can make text read as what it is not (CVE-2021-42574).
-            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-                safe.extend(c.escape_unicode());
-            }
-            _ if c.is_control() => safe.extend(c.escape_default()),
-            _ => safe.push(c),
-        }
-    }
-    safe
 }
 
 fn visible(byte: u8) -> char {
