@@ -132,7 +132,7 @@ fn create(path: &Path) -> Result<File> {
 }
 
 fn try_create(path: &Path) -> io::Result<File> {
-    // Process substitution and /dev/stdout are links of the kernel's own.
+    // Process substitution and /dev/stdout are links of the kernel's own: open already, for us.
     let is_kernels = path.starts_with("/dev") || path.starts_with("/proc");
     let file = File::options()
         .write(true)
@@ -140,9 +140,13 @@ fn try_create(path: &Path) -> io::Result<File> {
         .truncate(false)
         .mode(0o600)
         .custom_flags(if is_kernels { 0 } else { libc::O_NOFOLLOW })
-        .open(path)?;
+        .open(path)
+        .map_err(|error| match error.raw_os_error() {
+            Some(libc::ELOOP) => io::Error::other("it is a symbolic link"),
+            _ => error,
+        })?;
     let metadata = file.metadata()?;
-    if metadata.is_file() {
+    if metadata.is_file() && !is_kernels {
         if metadata.uid() != nix::unistd::geteuid().as_raw() || metadata.nlink() > 1 {
             return Err(io::Error::other(
                 "it belongs to another user, or has other names",

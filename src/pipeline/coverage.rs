@@ -380,7 +380,7 @@ fn nothing(path: &Path) -> Error {
     Error::new(
         ErrorKind::NotFound,
         format!(
-            "nothing to attach to in {0}: no TLS library was found (agentsight discover --explain {0} \
+            "nothing to attach to in {0}: no TLS library that can be probed (agentsight discover --explain {0} \
              tells what was tried)",
             path.display()
         ),
