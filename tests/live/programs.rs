@@ -8,15 +8,18 @@ use crate::{is_root, program, skip};
 
 /// `openssl s_server -WWW`, which serves the files of its directory.
 struct FileServer {
-    child: Child,
+    server: Server,
     port: u16,
     dir: tempfile::TempDir,
 }
 
-impl Drop for FileServer {
+/// A server that ends with its test, also a failing one.
+struct Server(Child);
+
+impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -65,7 +68,11 @@ impl FileServer {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let server = Self { child, port, dir };
+        let server = Self {
+            server: Server(child),
+            port,
+            dir,
+        };
         wait_for("s_server", || {
             std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
         });
@@ -111,8 +118,8 @@ fn root_curl_and_s_server() {
     };
     let mut answer = format!("HTTP/1.0 200 ok\r\nContent-Length: {}\r\n\r\n", body.len());
     answer.push_str(std::str::from_utf8(&body).unwrap());
-    let mut stdin = server.child.stdin.take().unwrap();
-    let Some(library) = loaded_library(server.child.id(), "libssl.so") else {
+    let mut stdin = server.server.0.stdin.take().unwrap();
+    let Some(library) = loaded_library(server.server.0.id(), "libssl.so") else {
         return skip("an openssl that uses libssl.so");
     };
     let capture = Capture::start(&library, &[]);
@@ -134,7 +141,7 @@ fn root_curl_and_s_server() {
         "{}",
         String::from_utf8_lossy(&out.stderr)
     );
-    let server_pid = u64::from(server.child.id());
+    let server_pid = u64::from(server.server.0.id());
     std::thread::sleep(std::time::Duration::from_millis(200));
     let captured = capture.stop();
     captured.assert_whole();
@@ -258,7 +265,7 @@ fn client_by_executable(name: &str, arguments: impl Fn(&FileServer) -> Vec<Strin
     let mut captured = capture.stop();
     captured.assert_whole();
     // Other tests may run the same program meanwhile; never the server's end, another program.
-    let server_pid = u64::from(server.child.id());
+    let server_pid = u64::from(server.server.0.id());
     assert!(captured.conns.values().all(|conn| conn.pid != server_pid));
     captured.conns.retain(|_, conn| conn.pid == pid);
     assert_eq!(captured.conns.len(), 1);
@@ -436,17 +443,19 @@ fn node_streams(node: &Path, name: &str) {
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/demo.d");
     let dir = tempfile::tempdir().unwrap();
     let (cert, log) = (dir.path().join("cert.pem"), dir.path().join("server.log"));
-    let mut server = Command::new(python)
-        .arg(demo.join("llm_server.py"))
-        .args(["--port", "0", "--delay", "5", "--write-cert"])
-        .arg(&cert)
-        .arg("--log")
-        .arg(&log)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut server = Server(
+        Command::new(python)
+            .arg(demo.join("llm_server.py"))
+            .args(["--port", "0", "--delay", "5", "--write-cert"])
+            .arg(&cert)
+            .arg("--log")
+            .arg(&log)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap(),
+    );
     let mut line = String::new();
-    let stdout = server.stdout.take().unwrap();
+    let stdout = server.0.stdout.take().unwrap();
     std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line).unwrap();
     let port = line.trim().strip_prefix("listening ").unwrap().to_owned();
     let capture = Capture::start(node, &[]);
@@ -462,8 +471,7 @@ fn node_streams(node: &Path, name: &str) {
         "{name}: {}",
         String::from_utf8_lossy(&out.stderr)
     );
-    server.kill().unwrap();
-    server.wait().unwrap();
+    drop(server);
     let captured = capture.stop();
     captured.assert_whole();
     let exchange = std::fs::read_to_string(&log).unwrap();
@@ -532,7 +540,7 @@ fn root_early_data_counts_once() {
     ) else {
         return;
     };
-    let held_open = server.child.stdin.take();
+    let held_open = server.server.0.stdin.take();
     std::fs::write(server.dir.path().join("early.txt"), "early bird\n").unwrap();
     let connect = |options: &[&str]| {
         let mut child = Command::new(&openssl)
@@ -560,7 +568,7 @@ fn root_early_data_counts_once() {
     let capture = Capture::start(&openssl, &[]);
     let pids = [
         connect(&["-sess_in", "session.pem", "-early_data", "early.txt"]),
-        u64::from(server.child.id()),
+        u64::from(server.server.0.id()),
     ];
     drop(held_open);
     let captured = capture.stop();
