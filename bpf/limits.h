@@ -20,7 +20,7 @@
 /* Live TLS connections in all observed processes. More are counted, not followed. */
 #define CONNS_MAX 65536
 
-/* Calls that are running at one moment, one per thread as a rule. */
+/* Calls that are running at one moment, one per thread as a rule. More are counted, not seen. */
 #define CALLS_MAX 16384
 
 /* Processes whose membership is remembered; evicted ones are asked again. */

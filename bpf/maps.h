@@ -27,8 +27,8 @@ struct {
 
 /*
  * Calls that are running, by thread and stack pointer: nested calls and coroutines on stacks of
- * their own never mix. Made at entry, deleted at return; what a killed thread leaves behind is
- * the first to be evicted.
+ * their own never mix. Made at entry, deleted at return; user space deletes what a thread leaves
+ * behind that ended in the middle.
  */
 struct call_key {
 	__u64 pid_tgid;
@@ -46,7 +46,7 @@ struct call {
 };
 
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(type, BPF_MAP_TYPE_HASH);
 	__type(key, struct call_key);
 	__type(value, struct call);
 	__uint(max_entries, CALLS_MAX);

@@ -23,8 +23,8 @@ use libbpf_rs::{
 };
 
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::event::ProcessId;
 use crate::event::wire::{self, ConnState, Counter};
+use crate::event::{ProcessId, Thread};
 use crate::image::{FileIdentity, FileOff};
 use crate::plan::{FUNCTIONS_MAX, Probe, ProbePlan};
 
@@ -356,6 +356,17 @@ impl Session {
         let keys = self.skel.maps.conns.keys();
         keys.filter_map(|key| wire::conn_key_process(&key))
             .collect()
+    }
+
+    /// Clears the kernel's table of calls of those whose thread ended in the middle.
+    pub fn forget_calls(&mut self, is_alive: impl Fn(Thread) -> bool) {
+        let calls = &self.skel.maps.calls;
+        let is_over =
+            |key: &Vec<u8>| wire::call_key_thread(key).is_some_and(|thread| !is_alive(thread));
+        for key in calls.keys().filter(is_over).collect::<Vec<_>>() {
+            // It may have been deleted meanwhile.
+            let _ = calls.delete(&key);
+        }
     }
 
     /// Clears the kernel's table of the connections of processes that ended.

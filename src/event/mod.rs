@@ -14,6 +14,15 @@ pub struct ProcessId {
     pub start_ns: u64,
 }
 
+/// A thread as it is known now; its ids are used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Thread {
+    /// Thread group id in the init namespace.
+    pub pid: u32,
+    /// Thread id.
+    pub tid: u32,
+}
+
 /// A connection object and its generation; unique on this machine since boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnId(pub u64);

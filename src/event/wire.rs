@@ -1,7 +1,7 @@
 //! The binary layout that `bpf/event.h` defines, decoded with the no-panic cursor. `tests/layout.rs`
 //! holds these numbers against the types in the object's BTF.
 
-use super::{Caller, Comm, Conn, ConnId, Data, Direction, Event, Missing, ProcessId};
+use super::{Caller, Comm, Conn, ConnId, Data, Direction, Event, Missing, ProcessId, Thread};
 use crate::bytes::{Endian, Reader};
 
 /// `sizeof(struct event_header)`.
@@ -239,6 +239,15 @@ pub struct ConnState {
     pub id: ConnId,
     /// Length of each direction's stream, by [`Direction`].
     pub totals: [u64; 2],
+}
+
+/// The thread in a key of the `calls` map: `pid_tgid` of bpf_get_current_pid_tgid.
+pub fn call_key_thread(key: &[u8]) -> Option<Thread> {
+    let pid_tgid = Reader::new(key, Endian::NATIVE).u64()?;
+    Some(Thread {
+        pid: (pid_tgid >> 32) as u32,
+        tid: pid_tgid as u32,
+    })
 }
 
 /// The process in a key of the `conns` map.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use procfs::process::{MMPermissions, MMapPath, Process};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::ProcessId;
+use crate::event::{ProcessId, Thread};
 use crate::image::{FileIdentity, ImageFile};
 
 /// A file on a device.
@@ -45,6 +45,11 @@ pub fn sandboxed_users(file: FileIdentity) -> Vec<i32> {
         .filter(|pid| is_sandboxed(*pid))
         .filter(|pid| mapped_files(*pid).iter().any(|mapped| mapped.is(file)))
         .collect()
+}
+
+/// Whether the process has a thread of this id.
+pub fn has_thread(thread: Thread) -> bool {
+    Path::new(&format!("/proc/{}/task/{}", thread.pid, thread.tid)).exists()
 }
 
 /// Whether this very process still runs; a pid alone may be another one's by now.

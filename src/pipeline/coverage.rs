@@ -203,6 +203,7 @@ impl<'c> Coverage<'c> {
     pub fn sweep(&mut self) {
         if self.checked_alive.elapsed() >= ALIVE_CHECK {
             self.checked_alive = Instant::now();
+            self.session.forget_calls(processes::has_thread);
             let known = self.session.processes().into_iter();
             self.ended
                 .extend(known.filter(|process| !processes::is_alive(*process)));
