@@ -109,6 +109,12 @@ impl Session {
         Ok(())
     }
 
+    /// Whether /proc names processes as the kernel side does: not so in a pid namespace of our own.
+    pub fn shares_pids(&self) -> bool {
+        let bss = self.skel.maps.bss_data.as_deref();
+        bss.is_some_and(|bss| bss.self_tgid == std::process::id())
+    }
+
     /// What this kernel can do.
     pub fn features(&self) -> &Features {
         &self.features

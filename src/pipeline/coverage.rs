@@ -201,7 +201,7 @@ impl<'c> Coverage<'c> {
     /// Now and then: forgets processes that ended, and looks at all others again, for those that load
     /// code without telling a loader that we know.
     pub fn sweep(&mut self) {
-        if self.checked_alive.elapsed() >= ALIVE_CHECK {
+        if self.session.shares_pids() && self.checked_alive.elapsed() >= ALIVE_CHECK {
             self.checked_alive = Instant::now();
             self.session.forget_calls(processes::has_thread);
             let known = self.session.processes().into_iter();
