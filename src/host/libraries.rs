@@ -189,7 +189,10 @@ mod tests {
     fn agrees_with_the_loader() {
         let program = Path::new("/usr/bin/curl");
         let Ok(file) = ImageFile::open(program) else {
-            return; // named in scripts/setup; live tests miss it by name
+            let required = std::env::var_os("AGENTSIGHT_TEST_REQUIRE");
+            assert!(required.is_none_or(|all| all != "all"), "missing: curl");
+            eprintln!("skipped: curl missing");
+            return;
         };
         let listed = std::process::Command::new("ldd")
             .arg(program)
