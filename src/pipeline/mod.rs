@@ -121,6 +121,7 @@ pub fn run(
         tracker: Tracker::default(),
         redactor: options.redact.then(Redactor::new).transpose()?,
         losses: Losses::default(),
+        data_printed: 0,
         end: End::None,
     };
     run.observe()
@@ -146,6 +147,8 @@ struct Run<'r> {
     tracker: Tracker,
     redactor: Option<Redactor>,
     losses: Losses,
+    /// `tls.data` messages printed.
+    data_printed: u64,
     end: End,
 }
 
@@ -165,7 +168,10 @@ impl Run<'_> {
             }
             let is_over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
             if status.is_some() || is_over || self.stop.load(Ordering::Acquire) {
-                self.end = self.end_or(End::Finish);
+                // Not over a reader that wants no more.
+                if self.end == End::None {
+                    self.end = End::Finish;
+                }
             }
             if swept.elapsed() >= SWEEP {
                 swept = Instant::now();
@@ -181,10 +187,6 @@ impl Run<'_> {
             status,
             command: child.filter(|_| status.is_none()),
         })
-    }
-
-    fn end_or(&self, end: End) -> End {
-        if self.end == End::None { end } else { self.end }
     }
 
     /// Prints what comes until nothing comes for a moment.
@@ -244,8 +246,9 @@ impl Run<'_> {
             }
             let printed = self.sink.message(&message);
             self.printed(printed)?;
+            self.data_printed += u64::from(matches!(message, Message::Data { .. }));
             let limit = self.options.max_events;
-            if limit.is_some_and(|limit| self.losses.printed(&message) >= limit) {
+            if limit.is_some_and(|limit| self.data_printed >= limit) {
                 self.end = End::Enough;
             }
         }
@@ -315,7 +318,6 @@ impl Run<'_> {
         Summary {
             totals: self.tracker.totals().clone(),
             masked: self.redactor.as_ref().map_or(0, Redactor::masked),
-            counters: self.losses.counters().clone(),
         }
     }
 }

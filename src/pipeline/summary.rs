@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::event::wire::Counter;
-use crate::stream::{Cause, Message, Totals};
+use crate::stream::{Cause, Totals};
 
 /// What a run captured and what it lost.
 #[derive(Clone, Debug, Default)]
@@ -13,8 +13,6 @@ pub struct Summary {
     pub totals: Totals,
     /// Secrets masked.
     pub masked: u64,
-    /// The kernel side's counters at the end.
-    pub counters: BTreeMap<Counter, u64>,
 }
 
 impl Summary {
@@ -23,10 +21,6 @@ impl Summary {
         let gaps = self.totals.gaps.iter();
         gaps.filter(|(cause, _)| cause.is_loss())
             .map(|(cause, (bytes, records))| (*cause, *bytes, *records))
-    }
-
-    fn counter(&self, counter: Counter) -> u64 {
-        self.counters.get(&counter).copied().unwrap_or(0)
     }
 }
 
@@ -54,8 +48,7 @@ impl fmt::Display for Summary {
         if is_whole {
             writeln!(f, "lost: nothing")?;
         }
-        let truncated = self.counter(Counter::TruncatedBytes);
-        if truncated > 0 {
+        if let Some((truncated, _)) = self.totals.gaps.get(&Cause::MaxBytes) {
             writeln!(f, "truncated: {truncated} B by --max-bytes")?;
         }
         if self.masked > 0 {
@@ -74,24 +67,12 @@ impl fmt::Display for Summary {
 pub struct Losses {
     counters: BTreeMap<Counter, u64>,
     undecodable: u64,
-    events: u64,
 }
 
 impl Losses {
-    /// The counters when they were last read.
-    pub fn counters(&self) -> &BTreeMap<Counter, u64> {
-        &self.counters
-    }
-
     /// One counter when it was last read.
     pub fn count(&self, counter: Counter) -> u64 {
         self.counters.get(&counter).copied().unwrap_or(0)
-    }
-
-    /// Counts printed `tls.data` messages: how many up to now.
-    pub fn printed(&mut self, message: &Message) -> u64 {
-        self.events += u64::from(matches!(message, Message::Data { .. }));
-        self.events
     }
 
     /// What was lost since the last call: cause, bytes, records. Losses that show as gaps of a
