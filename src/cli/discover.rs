@@ -260,10 +260,15 @@ fn explain_function(function: &Function, text: &mut String) {
         let method = evidence.method.as_str();
         text.push_str(&format!("      {method}: {}\n", evidence.detail));
     }
-    let exits: Vec<_> = function.sites.exits.iter().map(|exit| exit.kind).collect();
+    let exits: Vec<_> = function
+        .sites
+        .exits
+        .iter()
+        .map(|exit| exit.kind.as_str())
+        .collect();
     text.push_str(&format!(
         "      probes: {} at file offset {}{}\n",
-        function.sites.entry.kind,
+        function.sites.entry.kind.as_str(),
         function.sites.entry.file_offset,
         if exits.is_empty() {
             String::new()

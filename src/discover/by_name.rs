@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Case;
 use super::evidence::{Confidence, Method};
-use super::finding::{Call, Finding, Function, Refusal, Site, Sites};
+use super::finding::{Call, Finding, Function, Refusal, Sites};
 use super::names::Named;
 use super::version;
 use crate::error::{Error, Result};
-use crate::image::{Arch, FileOff, VirtAddr};
+use crate::image::{Arch, VirtAddr};
 use crate::symdb::{self, Library};
 
 /// What one finder says about one file.
@@ -102,6 +102,8 @@ impl<'n> Copy<'_, 'n> {
                     library: self.facts.library.clone(),
                     version: self.version(),
                     functions,
+                    guard: None,
+                    go: None,
                 });
             }
         }
@@ -234,17 +236,9 @@ impl<'n> Copy<'_, 'n> {
             file_offset,
             size: named.iter().map(|named| named.size).max().unwrap_or(0),
             confidence: self.confidence(&evidence.iter().map(|e| e.method).collect()),
-            sites: sites(facts, file_offset),
+            sites: Sites::classic(file_offset, facts.result.is_some()),
             evidence,
-            call: Call {
-                result: facts.result,
-                buf: facts.buf,
-                len: facts.len,
-                out: facts.out,
-                early: facts.early,
-                resumes: facts.resumes,
-                peeks: facts.peeks,
-            },
+            call: Call::of(facts),
         })
     }
 
@@ -256,18 +250,6 @@ impl<'n> Copy<'_, 'n> {
         } else {
             Confidence::Medium
         }
-    }
-}
-
-fn sites(facts: &symdb::Function, file_offset: FileOff) -> Sites {
-    let site = |kind| Site { kind, file_offset };
-    Sites {
-        entry: site("uprobe"),
-        exits: facts
-            .result
-            .map(|_| site("uretprobe"))
-            .into_iter()
-            .collect(),
     }
 }
 

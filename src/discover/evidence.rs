@@ -1,9 +1,9 @@
 //! How we know: each place that named a function, and how far that carries.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Where a name was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
     /// The file's own `.symtab`.
@@ -18,10 +18,26 @@ pub enum Method {
     DebugLink,
     /// A DWARF subprogram.
     Dwarf,
+    /// Go's own table of functions.
+    Pclntab,
+    /// The method table that makes a Go type a `net.Conn`.
+    Itab,
+    /// Names that OpenSSL 3 and 4 hand to their error calls.
+    ErrorNames,
+    /// Function numbers that OpenSSL 1 hands to its error calls.
+    ErrorCodes,
+    /// The order of BoringSSL's error calls: file, line, reason.
+    ErrorSites,
+    /// BoringSSL's table of protocol methods.
+    MethodTable,
+    /// Who calls whom.
+    Calls,
+    /// BoringSSL's reasons alone, where file names are gone.
+    Reasons,
 }
 
 impl Method {
-    /// All, strongest first: the rungs of the ladder.
+    /// All that name a function, strongest first: the rungs of the ladder.
     pub const LADDER: [Self; 6] = [
         Self::Symtab,
         Self::Dynsym,
@@ -40,12 +56,20 @@ impl Method {
             Self::BuildIdFile => "build-id-file",
             Self::DebugLink => "debug-link",
             Self::Dwarf => "dwarf",
+            Self::Pclntab => "pclntab",
+            Self::Itab => "itab",
+            Self::ErrorNames => "error-names",
+            Self::ErrorCodes => "error-codes",
+            Self::ErrorSites => "error-sites",
+            Self::MethodTable => "method-table",
+            Self::Calls => "calls",
+            Self::Reasons => "reasons",
         }
     }
 }
 
 /// One piece of evidence.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
     /// The place.
     pub method: Method,
@@ -54,7 +78,7 @@ pub struct Evidence {
 }
 
 /// How sure we are that this address is this function.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Confidence {
     /// One sound method.
@@ -74,7 +98,7 @@ impl Confidence {
 }
 
 /// What came of one rung of the ladder: kept for `--explain`, whether or not it helped.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rung {
     /// The place.
     pub method: Method,

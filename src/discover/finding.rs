@@ -1,13 +1,13 @@
 //! What discovery says about a file: plain data in the shape of the JSON contract.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::evidence::{Confidence, Evidence, Rung};
 use crate::image::{FileOff, VirtAddr};
-use crate::symdb::{ResultShape, Role};
+use crate::symdb::{self, ResultShape, Role};
 
 /// Everything found out about one file.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
     /// As the user named it.
     pub path: String,
@@ -30,18 +30,69 @@ pub struct Report {
 }
 
 /// One copy of one library.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Finding {
-    /// `openssl`, `boringssl`, `gnutls`, `nspr`, `nss`.
+    /// `openssl`, `boringssl`, `gnutls`, `nspr`, `nss`, `go-crypto-tls`, `utls`.
     pub library: String,
     /// As far as the file tells; `>=3.0.3` is a lower bound.
     pub version: Option<String>,
     /// Functions found, sorted by name.
     pub functions: Vec<Function>,
+    /// What must be true of the connection object at each call; if not, the call is not ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guard: Option<Guard>,
+    /// What a probe must know of Go's types to name a connection's socket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub go: Option<GoFacts>,
+}
+
+/// A check at run time: the first word of the connection object is this address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Guard {
+    /// Before any load bias.
+    pub first_word: VirtAddr,
+}
+
+/// Places inside Go's types, in bytes from the start of each type.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GoFacts {
+    /// `tls.Conn.conn`, a `net.Conn`.
+    pub conn: u32,
+    /// `tls.Conn.isClient`.
+    pub is_client: u32,
+    /// The `*net.TCPConn` type and its like: the end of the chain. Each holds a `*net.netFD` at 0.
+    pub sockets: Vec<VirtAddr>,
+    /// Types that wrap another `net.Conn`, and where they keep it.
+    pub wrappers: Vec<GoWrapper>,
+    /// `net.netFD.pfd.Sysfd`, an `int`.
+    pub sysfd: u32,
+    /// `net.netFD.laddr`, a `net.Addr`.
+    pub local: u32,
+    /// `net.netFD.raddr`, a `net.Addr`.
+    pub peer: u32,
+    /// The `*net.TCPAddr` type, if it was found.
+    pub tcp_addr: Option<VirtAddr>,
+    /// `net.TCPAddr.IP`, a slice.
+    pub ip: u32,
+    /// `net.TCPAddr.Port`, an `int`.
+    pub port: u32,
+    /// `runtime.g.goid`, if it is known.
+    pub goid: Option<u32>,
+    /// The types themselves told the places; otherwise they are those of all known versions.
+    pub from_types: bool,
+}
+
+/// A Go type that wraps a `net.Conn`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct GoWrapper {
+    /// Address of the type, before any load bias: that of the pointer type `*T` as an itab has it.
+    pub rtype: VirtAddr,
+    /// Where the inner `net.Conn` lies in `T`.
+    pub offset: u32,
 }
 
 /// One function at one address.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Function {
     /// The exported name, with its prefix if the copy is renamed.
     pub name: String,
@@ -60,12 +111,11 @@ pub struct Function {
     /// Where probes would go.
     pub sites: Sites,
     /// How to read its arguments and result.
-    #[serde(skip)]
     pub call: Call,
 }
 
 /// Where probes would go.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Sites {
     /// Where arguments are read.
     pub entry: Site,
@@ -73,36 +123,106 @@ pub struct Sites {
     pub exits: Vec<Site>,
 }
 
+impl Sites {
+    /// The first instruction, and the return where the result matters.
+    pub fn classic(file_offset: FileOff, with_return: bool) -> Self {
+        let site = |kind| Site { kind, file_offset };
+        Self {
+            entry: site(SiteKind::Uprobe),
+            exits: Vec::from_iter(with_return.then(|| site(SiteKind::Uretprobe))),
+        }
+    }
+}
+
 /// One probe site.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Site {
-    /// `uprobe` or `uretprobe`.
-    pub kind: &'static str,
+    /// What is placed there.
+    pub kind: SiteKind,
     /// Where in the file.
     pub file_offset: FileOff,
 }
 
+/// What is placed at a site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SiteKind {
+    /// A probe on this instruction.
+    Uprobe,
+    /// A probe on the return, set up at this instruction.
+    Uretprobe,
+}
+
+impl SiteKind {
+    /// As in the JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Uprobe => "uprobe",
+            Self::Uretprobe => "uretprobe",
+        }
+    }
+}
+
 /// How a call passes its data. The connection object is the first argument.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {
+    /// Where arguments and results are.
+    #[serde(default)]
+    pub abi: Abi,
     /// How the result tells success.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<ResultShape>,
     /// Argument with the buffer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub buf: Option<u8>,
     /// Argument with its length.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub len: Option<u8>,
     /// Argument that points to a result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub out: Option<u8>,
     /// Moves early data.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub early: bool,
     /// A NULL buffer goes on with waiting data.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub resumes: bool,
     /// Bit 1 of argument 3 asks for a look without consuming.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub peeks: bool,
 }
 
+impl Call {
+    /// As the C function with these facts is called.
+    pub fn of(facts: &symdb::Function) -> Self {
+        Self {
+            abi: Abi::C,
+            result: facts.result,
+            buf: facts.buf,
+            len: facts.len,
+            out: facts.out,
+            early: facts.early,
+            resumes: facts.resumes,
+            peeks: facts.peeks,
+        }
+    }
+}
+
+/// Calling convention.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Abi {
+    /// The platform's C convention.
+    #[default]
+    C,
+    /// Go 1.17 and later: `ABIInternal`, registers of its own.
+    GoRegisters,
+    /// Go before 1.17: `ABI0`, all on the stack.
+    GoStack,
+}
+
 /// A library that is not used, and why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     /// Which.
     pub library: String,
@@ -111,7 +231,7 @@ pub struct Refusal {
 }
 
 /// Functions of a library that are called in another file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Import {
     /// Which library by the names; a relative with the same names cannot be told from here.
     pub library: String,

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::child::{Child, Launcher, Part, listen, marked, say};
 use super::{Check, place, sys};
 use crate::attach::Session;
-use crate::discover::finding::{Call, Site, Sites};
+use crate::discover::finding::{Call, Sites};
 use crate::discover::{Confidence, Finding, Function, Report};
 use crate::error::{Context, Error, ErrorKind, OrInvalid, Result};
 use crate::event::Event;
@@ -123,10 +123,6 @@ fn probe(session: &mut Session, launcher: &Launcher, offset: FileOff) -> Result<
 
 /// What discovery would say if [`watched`] were an SSL_write.
 fn pretend(offset: FileOff) -> Report {
-    let site = |kind| Site {
-        kind,
-        file_offset: offset,
-    };
     let function = Function {
         name: "watched".into(),
         role: Role::Write,
@@ -135,10 +131,7 @@ fn pretend(offset: FileOff) -> Report {
         size: 0,
         confidence: Confidence::High,
         evidence: Vec::new(),
-        sites: Sites {
-            entry: site("uprobe"),
-            exits: vec![site("uretprobe")],
-        },
+        sites: Sites::classic(offset, true),
         call: Call {
             result: Some(ResultShape::I32),
             buf: Some(1),
@@ -155,6 +148,8 @@ fn pretend(offset: FileOff) -> Report {
             library: "doctor".into(),
             version: None,
             functions: vec![function],
+            guard: None,
+            go: None,
         }],
         refused: Vec::new(),
         warnings: Vec::new(),
