@@ -90,7 +90,7 @@ impl<'n> Copy<'_, 'n> {
             .collect();
         let copies = self.count_copies(&places);
         let mut findings: Vec<Vec<Function>> = vec![Vec::new(); copies];
-        for facts in &self.facts.functions {
+        for facts in self.facts.functions.iter().filter(|facts| !facts.internal) {
             let Some(places) = places.get(facts.name.as_str()) else {
                 continue;
             };
@@ -130,9 +130,8 @@ impl<'n> Copy<'_, 'n> {
         }
         if self.prefix.is_empty() {
             // DWARF or a partial table may know some functions only: any that moves data will do.
-            let functions = &self.facts.functions;
-            return self.facts.core.iter().any(has)
-                || functions.iter().any(|function| has(&function.name));
+            let mut exported = self.facts.functions.iter().filter(|facts| !facts.internal);
+            return self.facts.core.iter().any(has) || exported.any(|facts| has(&facts.name));
         }
         // A renamed copy stands for itself: complete, and without the original next to it, since a
         // wrapper named like that would have to call the original.
@@ -239,6 +238,7 @@ impl<'n> Copy<'_, 'n> {
             sites: Sites::classic(file_offset, facts.result.is_some()),
             evidence,
             call: Call::of(facts),
+            covered_by: None,
         })
     }
 

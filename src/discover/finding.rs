@@ -112,6 +112,9 @@ pub struct Function {
     pub sites: Sites,
     /// How to read its arguments and result.
     pub call: Call,
+    /// Another function of this finding that sees all its calls, so that it needs no probe of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub covered_by: Option<String>,
 }
 
 /// Where probes would go.

@@ -12,8 +12,12 @@ mod gnutls;
 pub mod names;
 mod nss;
 mod openssl;
+mod sources;
 mod stripped;
+mod structure;
 mod version;
+
+use std::cell::OnceCell;
 
 use crate::error::Result;
 use crate::image::debug_file::DebugDirs;
@@ -25,6 +29,8 @@ pub use evidence::{Confidence, Evidence, Method, Rung};
 pub use finding::{Finding, Function, Import, Refusal, Report};
 pub use names::Names;
 
+use sources::Sources;
+
 /// All that a finder may look at.
 pub struct Case<'a> {
     /// The file's headers and bytes.
@@ -33,6 +39,17 @@ pub struct Case<'a> {
     pub db: &'a SymbolDb,
     /// Names of interest in the file.
     pub names: &'a Names,
+    /// What error calls tell, once some finder has asked.
+    sources: OnceCell<Option<Sources<'a>>>,
+}
+
+impl<'a> Case<'a> {
+    /// What error calls tell of the libraries inside; `None` if there are none.
+    fn sources(&self) -> Option<&Sources<'a>> {
+        self.sources
+            .get_or_init(|| Sources::gather(self.image))
+            .as_ref()
+    }
 }
 
 /// Recognises one TLS library in one image.
@@ -68,6 +85,7 @@ pub fn examine(file: &ImageFile, db: &SymbolDb, dirs: &DebugDirs) -> Result<Repo
         image: &image,
         db,
         names: &names,
+        sources: OnceCell::new(),
     };
     let mut report = Report {
         path: file.path().display().to_string(),

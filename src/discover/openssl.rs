@@ -1,9 +1,28 @@
-//! OpenSSL 1.0 to 4.0 and LibreSSL by their function names. A copy whose names are stripped is
-//! recognised by its source paths and refused.
+//! OpenSSL 1.0 to 4.0 and LibreSSL: by function names, and where those are stripped by what functions say of
+//! themselves when something fails. OpenSSL 3 and 4 hand their own name to each error call, OpenSSL 1 a
+//! number per function; both name the source file `ssl_lib.c`.
+//!
+//! Functions of a stripped copy that never fail by themselves (`SSL_free`, `SSL_read_ex` where it only
+//! calls another) are not found; `ssl_read_internal` and `ssl_write_internal` see the bytes of all of them.
+//! LibreSSL tells no function in its errors: a stripped copy is refused.
+
+use std::collections::BTreeSet;
 
 use super::by_name::{self, Found};
-use super::{Case, Finder, stripped};
-use crate::error::Result;
+use super::evidence::{Evidence, Method};
+use super::finding::{Finding, Function, Refusal};
+use super::sources::{ErrorCall, Member, PathText, Says, Source, Sources};
+use super::structure::{self, evidence};
+use super::{Case, Finder, version};
+use crate::error::{Error, Result};
+use crate::image::values::{Value, Values};
+use crate::image::VirtAddr;
+use crate::symdb::{self, Library, Role};
+
+/// `ERR_LIB_SSL` errors of OpenSSL come from a C file.
+const FILE_ENDING: &str = "ssl_lib.c";
+/// Most copies of one library that one source path may stand for.
+const COPIES_MAX: usize = 8;
 
 pub(super) struct OpenSsl;
 
@@ -13,7 +32,392 @@ impl Finder for OpenSsl {
     }
 
     fn find(&self, case: &Case<'_>) -> Result<Option<Found>> {
-        let found = by_name::find(case, self.library())?;
-        Ok(found.or_else(|| stripped::refusal(case, self.library(), b"/ssl_lib.c\0")))
+        let named = by_name::find(case, self.library())?;
+        let facts = case
+            .db
+            .library(self.library())
+            .ok_or_else(|| Error::invalid("symbol-db has no library openssl"))?;
+        let Some(sources) = case.sources() else {
+            return Ok(named);
+        };
+        let mut copies = Vec::new();
+        let mut refused = Vec::new();
+        for file in files(sources) {
+            Copies {
+                case,
+                facts,
+                sources,
+                file,
+            }
+            .find(&mut copies, &mut refused);
+        }
+        if copies.is_empty() && refused.is_empty() && named.is_none() {
+            refused.extend(refusal(sources, facts));
+        }
+        let mut found = structure::join(named, copies, refused);
+        for finding in found.iter_mut().flat_map(|found| &mut found.findings) {
+            mark_covered(sources, finding);
+        }
+        Ok(found)
+    }
+}
+
+/// Where the paths stand, one for each copy; the empty text of a copy without file names is one too.
+fn files(sources: &Sources<'_>) -> BTreeSet<VirtAddr> {
+    let errors = sources.members.values().flat_map(|member| &member.errors);
+    let is_ours = |error: &&ErrorCall| {
+        let path = sources.path(error.file);
+        path.is_none_or(|path| path.text.ends_with(FILE_ENDING))
+    };
+    errors.filter(is_ours).map(|error| error.file).collect()
+}
+
+/// The source path is there, and nothing came of it.
+fn refusal(sources: &Sources<'_>, facts: &Library) -> Option<Refusal> {
+    let is_ours =
+        |path: &&PathText| path.source == Source::SslLib && path.text.ends_with(FILE_ENDING);
+    let path = sources.paths.iter().chain(&sources.unused).find(is_ours)?;
+    Some(structure::lost_refusal(sources, &facts.library, &path.text))
+}
+
+/// The copies that share one path.
+struct Copies<'c, 'a> {
+    case: &'c Case<'a>,
+    facts: &'c Library,
+    sources: &'c Sources<'a>,
+    file: VirtAddr,
+}
+
+/// A function that may be the one that is looked for, with why.
+struct Candidate<'c> {
+    member: &'c Member,
+    evidence: Vec<Evidence>,
+}
+
+impl<'c> Copies<'c, '_> {
+    fn find(&self, copies: &mut Vec<Finding>, refused: &mut Vec<Refusal>) {
+        let wanted: Vec<_> = self
+            .facts
+            .functions
+            .iter()
+            .map(|facts| (facts, self.candidates(facts)))
+            .filter(|(_, candidates)| !candidates.is_empty())
+            .collect();
+        let moves_data = |role| matches!(role, Role::Read | Role::Write);
+        let data = wanted.iter().filter(|(facts, _)| moves_data(facts.role));
+        let Some(count) = data.map(|(_, candidates)| candidates.len()).min() else {
+            return self.explain_nothing(refused);
+        };
+        let first = copies.len();
+        for _ in 0..count.min(COPIES_MAX) {
+            copies.push(self.empty());
+        }
+        for (facts, candidates) in wanted {
+            if candidates.len() != count {
+                refused.push(self.ambiguous(facts, &candidates));
+                continue;
+            }
+            for (copy, candidate) in copies.iter_mut().skip(first).zip(candidates) {
+                match self.function(facts, candidate) {
+                    Ok(function) => copy.functions.push(function),
+                    Err(reason) => refused.push(self.refusal(facts, reason)),
+                }
+            }
+        }
+        copies.retain(|copy| !copy.functions.is_empty());
+    }
+
+    fn empty(&self) -> Finding {
+        let hints = self.facts.version.as_ref();
+        Finding {
+            library: self.facts.library.clone(),
+            version: hints.and_then(|hints| version::by_text(self.case, hints)),
+            functions: Vec::new(),
+            guard: None,
+            go: None,
+        }
+    }
+
+    /// Errors are there, but none that names a function that moves data.
+    fn explain_nothing(&self, refused: &mut Vec<Refusal>) {
+        let Some(path) = self.sources.path(self.file) else {
+            return;
+        };
+        let errors = || {
+            let members = self.sources.members.values();
+            members.flat_map(|member| self.errors(member))
+        };
+        let nameless = errors().all(|error| {
+            matches!(error.says, Says::Codes { library, function: None, .. } if self.is_ours(library))
+        });
+        let why = if nameless && errors().next().is_some() {
+            "its error calls name no function, as those of LibreSSL do"
+        } else {
+            "no error call names a function that moves data: SSL_read and SSL_write are not linked in"
+        };
+        refused.push(Refusal {
+            library: self.facts.library.clone(),
+            reason: format!("function names are stripped; of \"{}\", {why}", path.text),
+        });
+    }
+
+    fn is_ours(&self, library: u64) -> bool {
+        let numbers = self.facts.errors.as_ref();
+        numbers.is_some_and(|numbers| numbers.library == library)
+    }
+
+    fn errors(&self, member: &'c Member) -> impl Iterator<Item = &'c ErrorCall> {
+        let file = self.file;
+        member.errors.iter().filter(move |error| error.file == file)
+    }
+
+    /// The function of ours that an error call names.
+    fn label(&self, error: &ErrorCall) -> Option<&'c symdb::Function> {
+        match &error.says {
+            Says::Name { function, .. } => self.facts.function(function),
+            Says::Codes {
+                library, function, ..
+            } if self.is_ours(*library) => {
+                let mut known = self.facts.functions.iter();
+                known.find(|facts| facts.code.is_some() && facts.code == *function)
+            }
+            Says::Codes { .. } => None,
+        }
+    }
+
+    fn labels(&self, member: &'c Member) -> BTreeSet<&'c str> {
+        let labels = self.errors(member).filter_map(|error| self.label(error));
+        labels.map(|facts| facts.name.as_str()).collect()
+    }
+
+    /// Functions that carry the name, without those into which it was inlined.
+    fn candidates(&self, facts: &'c symdb::Function) -> Vec<Candidate<'c>> {
+        let all: Vec<_> = self
+            .sources
+            .members
+            .values()
+            .filter(|member| self.labels(member).contains(facts.name.as_str()))
+            .collect();
+        let is_other = |label: &&str| {
+            let other = self.facts.function(label);
+            **label != facts.name && other.is_some_and(|other| !other.internal)
+        };
+        let pure: Vec<_> = all
+            .iter()
+            .filter(|member| !self.labels(member).iter().any(|label| is_other(&label)))
+            .copied()
+            .collect();
+        let all = match (pure.is_empty(), facts.internal) {
+            (true, false) => all,
+            _ => pure,
+        };
+        let all = all.into_iter().filter_map(|member| self.candidate(facts, member));
+        let mut all: Vec<_> = all.collect();
+        if facts.role == Role::Handshake {
+            keep_smallest(&mut all);
+        }
+        all
+    }
+
+    /// What speaks for a function; `None` if it cannot be the one.
+    fn candidate(&self, facts: &'c symdb::Function, member: &'c Member) -> Option<Candidate<'c>> {
+        let mut list = self.own_words(facts, member);
+        let moves_data = matches!(facts.role, Role::Read | Role::Write | Role::Peek);
+        if moves_data && !facts.early {
+            // Where it was inlined into something else, the arguments are not those of the function.
+            let at = structure::hands_on(member, &[(0, 0), (1, 1)])?;
+            list.push(evidence(
+                Method::Calls,
+                format!("the call at {at} hands on its own arguments 0 and 1"),
+            ));
+        }
+        if facts.internal {
+            list.extend(self.caller(facts, member));
+        }
+        list.extend(structure::symbol_evidence(
+            self.case,
+            &facts.name,
+            member.entry.addr,
+        ));
+        Some(Candidate {
+            member,
+            evidence: list,
+        })
+    }
+
+    fn own_words(&self, facts: &symdb::Function, member: &'c Member) -> Vec<Evidence> {
+        let path = self.sources.path(self.file);
+        let path = path.map_or("(no file names)", |path| path.text.as_str());
+        self.errors(member)
+            .filter(|error| self.label(error).is_some_and(|label| label.name == facts.name))
+            .map(|error| match &error.says {
+                Says::Name { function, reason } => evidence(
+                    Method::ErrorNames,
+                    format!(
+                        "the call at {} hands \"{function}\" to {}, {path}:{}{}; {}",
+                        error.at,
+                        error.callee,
+                        error.line,
+                        reason.map_or(String::new(), |reason| format!(", reason {reason}")),
+                        member.entry.proof.describe(),
+                    ),
+                ),
+                Says::Codes {
+                    library,
+                    function,
+                    reason,
+                } => evidence(
+                    Method::ErrorCodes,
+                    format!(
+                        "the call at {} hands library {library}, function {}, reason {reason} to {}, \
+                         {path}:{}; {}",
+                        error.at,
+                        function.unwrap_or(0),
+                        error.callee,
+                        error.line,
+                        member.entry.proof.describe(),
+                    ),
+                ),
+            })
+            .collect()
+    }
+
+    /// The exported function that calls an internal one, as the sources say.
+    fn caller(&self, facts: &symdb::Function, member: &Member) -> Option<Evidence> {
+        let exported = format!("SSL_{}", facts.name.split('_').nth(1)?);
+        let target = member.entry.addr;
+        let members = self.sources.members.values();
+        let caller = members
+            .filter(|caller| self.labels(caller).contains(exported.as_str()))
+            .find(|caller| caller.calls(target))?;
+        Some(evidence(
+            Method::Calls,
+            format!("{exported} at {} calls it", caller.entry.addr),
+        ))
+    }
+
+    fn function(&self, facts: &symdb::Function, mut candidate: Candidate<'c>) -> Result<Function, String> {
+        let member = candidate.member;
+        let list = std::mem::take(&mut candidate.evidence);
+        let mut function = structure::function(self.case, facts, member, list)?;
+        if facts.internal {
+            self.tell_from_ex(facts, member, &mut function);
+            if facts.role == Role::Write {
+                self.place_of_result(member, &mut function)?;
+            }
+        }
+        Ok(function)
+    }
+
+    /// `SSL_read_ex` with `ssl_read_internal` inlined names itself like that. It differs in what it returns
+    /// when it fails: 0, where the internal function returns -1. Arguments and success are alike.
+    fn tell_from_ex(&self, facts: &symdb::Function, member: &Member, function: &mut Function) {
+        let called = function.evidence.iter().any(|evidence| {
+            evidence.method == Method::Calls && evidence.detail.starts_with("SSL_")
+        });
+        if called {
+            return;
+        }
+        let decoder = self.sources.functions.decoder();
+        let values = Values::of(decoder, &member.body);
+        let mut results = self
+            .errors(member)
+            .filter_map(|error| values.result_after(error.at))
+            .map(|result| result as u32 as i32);
+        let is_internal = results.any(|result| result < 0);
+        let exported = facts.name.replace("ssl_", "SSL_").replace("_internal", "_ex");
+        if let Some(exported) = self.facts.function(&exported).filter(|_| !is_internal) {
+            function.name = exported.name.clone();
+            function.evidence.push(evidence(
+                Method::Calls,
+                format!(
+                    "{} is inlined: failure returns 0, as in {}",
+                    facts.name, exported.name
+                ),
+            ));
+        }
+    }
+
+    /// From 3.3 on `ssl_write_internal` takes flags before the pointer to its result, and refuses unknown
+    /// ones (`UNSUPPORTED_WRITE_FLAG`): that error, and what callers hand over, tell the two forms apart.
+    fn place_of_result(&self, member: &Member, function: &mut Function) -> Result<(), String> {
+        let refuses_flags = self.errors(member).any(|error| match &error.says {
+            Says::Name { reason, .. } => {
+                reason.is_some() && *reason == self.facts.reason("UNSUPPORTED_WRITE_FLAG")
+            }
+            Says::Codes { .. } => false,
+        });
+        let target = Some(member.entry.addr);
+        let callers = self.sources.members.values();
+        let handed: BTreeSet<bool> = callers
+            .flat_map(|caller| &caller.calls)
+            .filter(|call| call.callee == target)
+            .filter_map(|call| match call.args {
+                [_, _, _, Value::Const(0), ..] => Some(true),
+                [_, _, _, Value::Stack(_), ..] => Some(false),
+                _ => None,
+            })
+            .collect();
+        if handed.iter().any(|with_flags| *with_flags != refuses_flags) {
+            return Err("abi unknown: its callers and its errors disagree about write flags".into());
+        }
+        if refuses_flags {
+            function.call.out = Some(4);
+            if function.name == "SSL_write_ex" {
+                function.name = "SSL_write_ex2".into();
+            }
+        }
+        Ok(())
+    }
+
+    fn ambiguous(&self, facts: &symdb::Function, candidates: &[Candidate<'_>]) -> Refusal {
+        let places: Vec<_> = candidates
+            .iter()
+            .take(5)
+            .map(|candidate| candidate.member.entry.addr.to_string())
+            .collect();
+        self.refusal(
+            facts,
+            format!("ambiguous: {} candidates ({})", candidates.len(), places.join(", ")),
+        )
+    }
+
+    fn refusal(&self, facts: &symdb::Function, reason: String) -> Refusal {
+        Refusal {
+            library: self.facts.library.clone(),
+            reason: format!("{}: {reason}", facts.name),
+        }
+    }
+}
+
+/// `SSL_connect` and `SSL_accept` are `SSL_do_handshake` with one more step, often inlined.
+fn keep_smallest(candidates: &mut Vec<Candidate<'_>>) {
+    let size = |candidate: &Candidate<'_>| candidate.member.body.insns.len();
+    let Some(smallest) = candidates.iter().map(size).min() else {
+        return;
+    };
+    candidates.retain(|candidate| size(candidate) == smallest);
+}
+
+/// Functions that only call an internal one need no probe of their own where that has one.
+fn mark_covered(sources: &Sources<'_>, finding: &mut Finding) {
+    let internal: Vec<_> = finding
+        .functions
+        .iter()
+        .filter(|function| function.name.ends_with("_internal") && function.role != Role::Peek)
+        .map(|function| (function.name.clone(), function.role, function.vaddr))
+        .collect();
+    for function in &mut finding.functions {
+        let is_internal = internal.iter().any(|(_, _, addr)| *addr == function.vaddr);
+        if is_internal || function.call.early {
+            continue;
+        }
+        let body = sources.functions.body(function.vaddr);
+        function.covered_by = internal
+            .iter()
+            .find(|(_, role, addr)| {
+                *role == function.role && body.calls().any(|(_, callee)| callee == *addr)
+            })
+            .map(|(name, ..)| name.clone());
     }
 }

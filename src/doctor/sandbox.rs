@@ -138,6 +138,7 @@ fn pretend(offset: FileOff) -> Report {
             len: Some(2),
             ..Call::default()
         },
+        covered_by: None,
     };
     Report {
         path: String::new(),

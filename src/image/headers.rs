@@ -9,7 +9,7 @@ use object::read::elf::{
 };
 use object::read::{CompressedData, CompressionFormat};
 
-use super::{Arch, BuildId, Image, Section, Segment, Segments, build_id};
+use super::{Arch, BuildId, Image, Section, Segment, Segments, VirtAddr, build_id};
 use crate::bytes::{self, Endian};
 use crate::error::{Error, OrInvalid, Result};
 
@@ -65,6 +65,10 @@ fn parse_class<Elf: FileHeader<Endian = Endianness>>(data: &[u8]) -> Result<Imag
             .and_then(|program| bytes::c_str(program.data(endian, data).ok()?, 0)),
         sections,
         section_damage,
+        unwind_header: programs
+            .iter()
+            .find(|program| program.p_type(endian) == elf::PT_GNU_EH_FRAME)
+            .map(|program| VirtAddr(program.p_vaddr(endian).into())),
         dynamic_data: programs
             .iter()
             .find(|program| program.p_type(endian) == elf::PT_DYNAMIC)

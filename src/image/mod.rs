@@ -10,8 +10,13 @@ pub mod debug_file;
 pub mod dwarf;
 mod dynamic;
 pub mod file;
+pub mod function;
 mod headers;
+pub mod insn;
 pub mod symbols;
+pub mod unwind;
+pub mod values;
+pub mod xref;
 
 use std::borrow::Cow;
 
@@ -114,6 +119,8 @@ pub struct Image<'a> {
     pub build_id: Option<BuildId>,
     /// The dynamic loader that the executable asks for.
     pub interpreter: Option<&'a [u8]>,
+    /// Where `.eh_frame_hdr` is loaded (`PT_GNU_EH_FRAME`).
+    unwind_header: Option<VirtAddr>,
     /// Contents of `PT_DYNAMIC`.
     dynamic_data: Option<&'a [u8]>,
     dynamic: Option<dynamic::Dynamic<'a>>,
@@ -200,6 +207,18 @@ impl<'a> Image<'a> {
         )
     }
 
+    /// The code that is loaded at `addr`, up to the end of its segment. `None` if none is, or if two
+    /// segments claim the address and disagree.
+    pub fn code_at(&self, addr: VirtAddr) -> Option<&'a [u8]> {
+        let offset = self.segments.code_offset(addr)?;
+        let mut segments = self.segments.iter().filter(|segment| segment.executable);
+        let left = segments.find_map(|segment| {
+            let inside = addr.0.checked_sub(segment.vaddr)?;
+            segment.file_size.checked_sub(inside).filter(|left| *left > 0)
+        })?;
+        self.file_range(offset.0, left)
+    }
+
     /// `size` bytes from `offset` of the file, if they are there.
     pub fn file_range(&self, offset: u64, size: u64) -> Option<&'a [u8]> {
         let start = usize::try_from(offset).ok()?;
@@ -249,6 +268,37 @@ impl<'a> Image<'a> {
     /// The name other files ask for this library by.
     pub fn soname(&self) -> Option<&'a [u8]> {
         self.dynamic.as_ref().and_then(|dynamic| dynamic.soname)
+    }
+
+    /// Executable segments: where each is loaded, and its bytes from the file.
+    pub fn code_ranges(&self) -> impl Iterator<Item = (u64, &'a [u8])> + '_ {
+        self.ranges(|segment| segment.executable)
+    }
+
+    /// Segments that the program cannot write, code included: where its literals are.
+    pub fn constant_ranges(&self) -> impl Iterator<Item = (u64, &'a [u8])> + '_ {
+        self.ranges(|segment| !segment.writable)
+    }
+
+    fn ranges(
+        &self,
+        wanted: fn(&Segment) -> bool,
+    ) -> impl Iterator<Item = (u64, &'a [u8])> + '_ {
+        // Headers may claim the same bytes again and again; an honest file does so once at most.
+        let mut budget = self.data.len().saturating_mul(2);
+        self.segments
+            .iter()
+            .filter(move |segment| wanted(segment))
+            .filter(|segment| segment.vaddr.checked_add(segment.file_size).is_some())
+            .filter_map(|segment| {
+                let bytes = self.file_range(segment.offset, segment.file_size)?;
+                Some((segment.vaddr, bytes))
+            })
+            .take_while(move |(_, bytes)| {
+                let left = budget.checked_sub(bytes.len());
+                budget = left.unwrap_or(0);
+                left.is_some()
+            })
     }
 
     /// Bytes of the read-only and read-write data that the program loads from this file: what its own

@@ -105,6 +105,13 @@ impl ProbePlan {
     }
 
     fn add(&mut self, finding: &Finding, function: &Function) {
+        if let Some(other) = &function.covered_by {
+            self.skipped.push(Skipped {
+                function: function.name.clone(),
+                reason: format!("its calls are seen at {other}"),
+            });
+            return;
+        }
         match Cookie::new(&finding.library, function.role, function.call) {
             Ok(cookie) => self.probes.push(Probe {
                 library: match finding.library.as_str() {

@@ -1,7 +1,7 @@
 //! Loads `symbol-db/`: reviewed facts about TLS libraries, each with its source. Data only; the
 //! finders decide what to make of it. Format and how to add a fact: `symbol-db/README.md`.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -105,6 +105,11 @@ pub enum ResultShape {
 pub struct Function {
     /// As exported.
     pub name: String,
+    /// Its number in error calls (`SSL_F_…` of OpenSSL 1), if it has one.
+    pub code: Option<u64>,
+    /// Not exported: found by structure alone.
+    #[serde(default)]
+    pub internal: bool,
     /// What it is for.
     pub role: Role,
     /// First version that has it; "0" where the library has no versions.
@@ -152,6 +157,18 @@ pub struct VersionHints {
     pub symbol_version: Option<String>,
 }
 
+/// Numbers that a library's error calls carry.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ErrorNumbers {
+    /// `ERR_LIB_SSL`.
+    pub library: u64,
+    /// `SSL_R_…` and `ERR_R_…` that finders go by.
+    pub reasons: BTreeMap<String, u64>,
+    /// Where this is documented.
+    pub source: String,
+}
+
 /// All facts about one library.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -170,8 +187,22 @@ pub struct Library {
     pub markers: Markers,
     /// How to tell its version.
     pub version: Option<VersionHints>,
+    /// What its error calls say, for copies whose names are stripped.
+    pub errors: Option<ErrorNumbers>,
     /// Its functions, sorted by name.
     pub functions: Vec<Function>,
+}
+
+impl Library {
+    /// The facts about one function.
+    pub fn function(&self, name: &str) -> Option<&Function> {
+        self.functions.iter().find(|function| function.name == name)
+    }
+
+    /// A reason's number.
+    pub fn reason(&self, name: &str) -> Option<u64> {
+        self.errors.as_ref()?.reasons.get(name).copied()
+    }
 }
 
 /// The loaded database.

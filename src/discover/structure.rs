@@ -1,0 +1,163 @@
+//! What the finders of stripped libraries share: candidates for a name, the proof that a function hands
+//! its own arguments on, and the joining of what structure tells with what names tell.
+
+use std::collections::BTreeMap;
+
+use super::Case;
+use super::by_name::Found;
+use super::evidence::{Confidence, Evidence, Method};
+use super::finding::{Call, Finding, Function, Refusal, Sites};
+use super::sources::{Member, Sources};
+use crate::image::VirtAddr;
+use crate::image::values::Value;
+use crate::symdb;
+
+/// Fewest bytes between the entries of two functions: what is shorter is no function with an error call.
+const SPAN_MIN: u64 = 8;
+
+/// The function with these facts at the entry of `member`, or why no probe may go there.
+pub(super) fn function(
+    case: &Case<'_>,
+    facts: &symdb::Function,
+    member: &Member,
+    evidence: Vec<Evidence>,
+) -> Result<Function, String> {
+    let addr = member.entry.addr;
+    if let Some(at) = member.body.broken {
+        return Err(format!("code at {at} does not decode"));
+    }
+    let size = member.body.size();
+    if size < SPAN_MIN {
+        return Err(format!("{addr}: {size} bytes are no function"));
+    }
+    let file_offset = case
+        .image
+        .segments
+        .code_offset(addr)
+        .ok_or_else(|| format!("{addr} is not in an executable segment"))?;
+    Ok(Function {
+        name: facts.name.clone(),
+        role: facts.role,
+        vaddr: addr,
+        file_offset,
+        size,
+        confidence: confidence(&evidence),
+        sites: Sites::classic(file_offset, facts.result.is_some()),
+        evidence,
+        call: Call::of(facts),
+        covered_by: None,
+    })
+}
+
+/// Two agreeing methods give high, one gives medium.
+fn confidence(evidence: &[Evidence]) -> Confidence {
+    let mut methods: Vec<_> = evidence.iter().map(|evidence| evidence.method).collect();
+    methods.sort_unstable();
+    methods.dedup();
+    if methods.len() > 1 {
+        Confidence::High
+    } else {
+        Confidence::Medium
+    }
+}
+
+/// A call by which the function hands its own arguments on: `wanted` lists positions in the call and the
+/// arguments that stand there.
+pub(super) fn hands_on(member: &Member, wanted: &[(usize, u8)]) -> Option<VirtAddr> {
+    let fits = |args: &[Value; 6]| {
+        let mut wanted = wanted.iter();
+        wanted.all(|(place, argument)| args.get(*place) == Some(&Value::Argument(*argument)))
+    };
+    let call = member.calls.iter().find(|call| fits(&call.args))?;
+    Some(call.at)
+}
+
+/// The most called of several callees: the function that takes errors.
+pub(super) fn most_frequent(callees: impl Iterator<Item = VirtAddr>) -> Option<VirtAddr> {
+    let mut counts = BTreeMap::new();
+    for callee in callees {
+        *counts.entry(callee).or_insert(0usize) += 1;
+    }
+    let most = counts.into_iter().max_by_key(|(_, count)| *count)?;
+    Some(most.0)
+}
+
+/// Adds what structure tells to what names tell. A copy that both know is one finding; where the two
+/// disagree, the symbol tables win and the other is refused.
+pub(super) fn join(named: Option<Found>, copies: Vec<Finding>, refused: Vec<Refusal>) -> Option<Found> {
+    let mut found = named.unwrap_or_default();
+    for copy in copies {
+        let same = |theirs: &Finding| {
+            let mut pairs = theirs.functions.iter().flat_map(|theirs| {
+                let ours = copy.functions.iter();
+                ours.map(move |ours| (theirs, ours))
+            });
+            pairs.any(|(theirs, ours)| theirs.vaddr == ours.vaddr && theirs.name == ours.name)
+        };
+        match found.findings.iter().position(same) {
+            Some(n) => {
+                if let Some(theirs) = found.findings.get_mut(n) {
+                    merge(theirs, copy, &mut found.refused);
+                }
+            }
+            None => found.findings.push(copy),
+        }
+    }
+    found.refused.extend(refused);
+    for finding in &mut found.findings {
+        finding.functions.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+    (!found.findings.is_empty() || !found.refused.is_empty()).then_some(found)
+}
+
+fn merge(theirs: &mut Finding, copy: Finding, refused: &mut Vec<Refusal>) {
+    theirs.guard = theirs.guard.or(copy.guard);
+    for ours in copy.functions {
+        let known = theirs.functions.iter_mut();
+        match known.into_iter().find(|known| known.name == ours.name) {
+            Some(known) if known.vaddr == ours.vaddr => {
+                known.evidence.extend(ours.evidence);
+                known.confidence = Confidence::High;
+            }
+            Some(known) => refused.push(Refusal {
+                library: copy.library.clone(),
+                reason: format!(
+                    "{}: its error calls are in {}, symbols name {}; the symbols are believed",
+                    ours.name, ours.vaddr, known.vaddr
+                ),
+            }),
+            None => theirs.functions.push(ours),
+        }
+    }
+}
+
+/// The symbol that stands at a function found by structure, as further evidence.
+pub(super) fn symbol_evidence(case: &Case<'_>, name: &str, addr: VirtAddr) -> Vec<Evidence> {
+    let named = case.names.defined.iter();
+    let mut evidence: Vec<_> = named
+        .filter(|named| named.prefix.is_empty() && named.name == name && named.addr == addr)
+        .map(|named| named.evidence.clone())
+        .collect();
+    evidence.dedup();
+    evidence
+}
+
+/// A library whose source path is there, although nothing of it could be placed.
+pub(super) fn lost_refusal(sources: &Sources<'_>, library: &str, path: &str) -> Refusal {
+    let why = match sources.lost.first() {
+        Some(first) => format!(
+            "of {} references to it none leads to a function that can be told; first: {first}",
+            sources.lost.len()
+        ),
+        None => "no code was seen to refer to it".to_owned(),
+    };
+    Refusal {
+        library: library.to_owned(),
+        reason: format!("function names are stripped, and of \"{path}\" {why}"),
+    }
+}
+
+/// One piece of evidence.
+pub(super) fn evidence(method: Method, detail: String) -> Evidence {
+    Evidence { method, detail }
+}

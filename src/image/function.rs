@@ -1,0 +1,402 @@
+//! Where a function begins and which instructions belong to it, with and without unwind tables.
+//!
+//! An entry is believed only if decoding from it reaches the place in question. What cannot be placed
+//! is refused with the reason; a place in the middle of a function is never given as its entry.
+
+use std::collections::BTreeMap;
+
+use super::insn::{Decoder, Flow, Insn};
+use super::unwind::{CodeRange, UnwindTable};
+use super::xref::{EdgeKind, Edges};
+use super::{Image, VirtAddr};
+
+/// How far before an instruction its function may begin, without unwind tables.
+const REACH_BACK: u64 = 0x3000;
+/// How far a function may stretch, without unwind tables.
+const REACH_AHEAD: u64 = 0x1_0000;
+/// Most instructions of one function.
+const INSNS_MAX: usize = 16_384;
+/// A part of a function leads to another part, to another … to the function.
+const PARTS_MAX: usize = 3;
+/// Most parts of one function that stand apart from it.
+const PARTS_OF_ONE_MAX: usize = 16;
+/// Most jumps into a part that are looked at.
+const SOURCES_MAX: usize = 64;
+/// Score from which an address is believed to be an entry.
+const SCORE_MIN: usize = 4;
+/// Linkers align functions to this where they align them at all.
+const ALIGNMENT: u64 = 16;
+
+/// Why we think a function begins there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryProof {
+    /// An unwind table entry begins there.
+    Unwind,
+    /// It is called, and what stands before looks like the end of another function.
+    Called {
+        /// Direct calls of it.
+        calls: usize,
+        /// 0 nothing, 1 a jump or call, 2 a return or nops, 3 traps as padding.
+        boundary: usize,
+    },
+    /// Aligned, after padding that no code runs into.
+    Padding,
+}
+
+impl EntryProof {
+    /// In words.
+    pub fn describe(self) -> String {
+        match self {
+            Self::Unwind => "an unwind table entry begins there".into(),
+            Self::Called { calls, boundary } => {
+                let before = match boundary {
+                    3 => "padding of traps",
+                    2 => "a return or nops",
+                    1 => "a jump or call",
+                    _ => "other code",
+                };
+                format!("{calls} direct calls, {before} before it")
+            }
+            Self::Padding => "aligned, after padding".into(),
+        }
+    }
+}
+
+/// The first instruction of a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Where.
+    pub addr: VirtAddr,
+    /// Why.
+    pub proof: EntryProof,
+}
+
+/// The instructions of one function, as far as jumps lead.
+#[derive(Clone, Debug)]
+pub struct Body {
+    /// First instruction.
+    pub entry: VirtAddr,
+    /// All that was reached, by address.
+    pub insns: BTreeMap<VirtAddr, Insn>,
+    /// Jumps that leave the function: instruction and target.
+    pub tails: Vec<(VirtAddr, VirtAddr)>,
+    /// Something on the way did not decode, or was too much.
+    pub broken: Option<VirtAddr>,
+}
+
+impl Body {
+    /// Whether this very instruction was reached.
+    pub fn contains(&self, addr: VirtAddr) -> bool {
+        self.insns.contains_key(&addr)
+    }
+
+    /// Direct calls, those at the end (jumps to another function) included: instruction and target.
+    pub fn calls(&self) -> impl Iterator<Item = (VirtAddr, VirtAddr)> + '_ {
+        let calls = self.insns.values().filter_map(|insn| match insn.flow {
+            Flow::Call(target) => Some((insn.addr, target)),
+            _ => None,
+        });
+        calls.chain(self.tails.iter().copied())
+    }
+
+    /// Bytes from the entry to the end of the last instruction behind it.
+    pub fn size(&self) -> u64 {
+        let last = self.insns.values().next_back();
+        last.map_or(0, |last| last.end().0.saturating_sub(self.entry.0))
+    }
+}
+
+/// The functions of one image, found on demand.
+pub struct Functions<'a> {
+    decoder: Decoder<'a>,
+    unwind: Option<UnwindTable<'a>>,
+    edges: Edges,
+}
+
+impl<'a> Functions<'a> {
+    /// `edges` must hold all that lead into the part of the code that will be asked about.
+    pub fn new(image: &Image<'a>, decoder: Decoder<'a>, edges: Edges) -> Self {
+        Self {
+            decoder,
+            unwind: UnwindTable::new(image),
+            edges,
+        }
+    }
+
+    /// The decoder.
+    pub fn decoder(&self) -> &Decoder<'a> {
+        &self.decoder
+    }
+
+    /// Direct calls and jumps.
+    pub fn edges(&self) -> &Edges {
+        &self.edges
+    }
+
+    /// The function that `addr` belongs to.
+    ///
+    /// # Errors
+    /// It cannot be told; the reason in words.
+    pub fn entry_of(&self, addr: VirtAddr) -> Result<Entry, String> {
+        self.entry_of_part(addr, PARTS_MAX)
+    }
+
+    fn entry_of_part(&self, addr: VirtAddr, parts: usize) -> Result<Entry, String> {
+        let unwind = self.unwind.as_ref();
+        match unwind.and_then(|unwind| unwind.covering(addr)) {
+            Some(range) => self.entry_by_unwind(range, addr, parts),
+            None => self.entry_by_calls(addr),
+        }
+    }
+
+    fn entry_by_unwind(
+        &self,
+        range: CodeRange,
+        addr: VirtAddr,
+        parts: usize,
+    ) -> Result<Entry, String> {
+        if self.is_apart(range) {
+            let Some(parts) = parts.checked_sub(1) else {
+                return Err(format!("{addr}: parts of functions lead in a circle"));
+            };
+            return self.entry_of_jumpers(range, addr, parts);
+        }
+        let entry = Entry {
+            addr: range.start,
+            proof: EntryProof::Unwind,
+        };
+        if self.body(range.start).contains(addr) {
+            Ok(entry)
+        } else {
+            Err(format!(
+                "{addr} is not reached by decoding from {}, where its unwind entry begins",
+                range.start
+            ))
+        }
+    }
+
+    /// A cold part of a function: never called, jumped into from elsewhere.
+    fn is_apart(&self, range: CodeRange) -> bool {
+        let into = self.edges.within(range.start, range.end);
+        let outside = |from: VirtAddr| from < range.start || range.end <= from;
+        let is_called = into
+            .iter()
+            .any(|edge| edge.target == range.start && edge.kind == EdgeKind::Call);
+        if is_called {
+            return false;
+        }
+        let frame_at_entry = if self.decoder.is_x86() { 8 } else { 0 };
+        let unwind = self.unwind.as_ref();
+        let has_frame =
+            unwind.is_some_and(|unwind| unwind.has_frame(range.start, frame_at_entry));
+        let mut jumps = into.iter().filter(|edge| outside(edge.from));
+        // A tail call jumps to the first instruction, and mostly without a condition.
+        let is_entered_oddly = jumps
+            .any(|edge| edge.target != range.start || edge.kind == EdgeKind::Branch);
+        has_frame || is_entered_oddly
+    }
+
+    /// All that jump into a part must belong to one function.
+    fn entry_of_jumpers(
+        &self,
+        range: CodeRange,
+        addr: VirtAddr,
+        parts: usize,
+    ) -> Result<Entry, String> {
+        let into = self.edges.within(range.start, range.end);
+        let sources = into
+            .iter()
+            .filter(|edge| edge.from < range.start || range.end <= edge.from)
+            .take(SOURCES_MAX);
+        let mut found: Option<Entry> = None;
+        for edge in sources {
+            // Bytes that only look like a jump are in nobody's reach.
+            let Ok(entry) = self.entry_of_part(edge.from, parts) else {
+                continue;
+            };
+            match found {
+                Some(first) if first.addr != entry.addr => {
+                    return Err(format!(
+                        "{addr} is shared by the functions at {} and {}",
+                        first.addr, entry.addr
+                    ));
+                }
+                _ => found = Some(entry),
+            }
+        }
+        found.ok_or_else(|| format!("{addr} is in a part of a function that nothing leads to"))
+    }
+
+    /// Without unwind tables: the nearest address before that looks like an entry and leads here.
+    fn entry_by_calls(&self, addr: VirtAddr) -> Result<Entry, String> {
+        let low = VirtAddr(addr.0.saturating_sub(REACH_BACK));
+        let into = self.edges.within(low, VirtAddr(addr.0.saturating_add(1)));
+        let mut last = None;
+        for edge in into.iter().rev() {
+            if edge.kind != EdgeKind::Call || last == Some(edge.target) {
+                continue;
+            }
+            last = Some(edge.target);
+            let Some(entry) = self.called_entry(edge.target) else {
+                continue;
+            };
+            if self.body(entry.addr).contains(addr) {
+                return Ok(entry);
+            }
+        }
+        self.entry_by_padding(addr, low).ok_or_else(|| {
+            format!("{addr}: no function entry within {REACH_BACK:#x} bytes before leads there")
+        })
+    }
+
+    fn called_entry(&self, addr: VirtAddr) -> Option<Entry> {
+        let calls = self.edges.calls(addr);
+        let boundary = self.boundary(addr);
+        let aligned = usize::from(addr.0.is_multiple_of(ALIGNMENT));
+        let score = 2 * aligned + boundary + calls.min(4);
+        (score >= SCORE_MIN && boundary > 0).then_some(Entry {
+            addr,
+            proof: EntryProof::Called { calls, boundary },
+        })
+    }
+
+    fn entry_by_padding(&self, addr: VirtAddr, low: VirtAddr) -> Option<Entry> {
+        let mut at = addr.0 & !(ALIGNMENT - 1);
+        while at >= low.0 && at > 0 {
+            let entry = VirtAddr(at);
+            if self.boundary(entry) == 3 && self.body(entry).contains(addr) {
+                return Some(Entry {
+                    addr: entry,
+                    proof: EntryProof::Padding,
+                });
+            }
+            at -= ALIGNMENT;
+        }
+        None
+    }
+
+    /// What stands before an address: see [`EntryProof::Called`].
+    fn boundary(&self, addr: VirtAddr) -> usize {
+        let step = if self.decoder.is_x86() { 1 } else { 4 };
+        let before = |bytes: u64| {
+            let insn = self.decoder.decode(VirtAddr(addr.0.checked_sub(bytes)?))?;
+            (insn.end() == addr).then_some(insn)
+        };
+        let lengths = || (1..=15u64).filter(|bytes| bytes % step == 0);
+        let mut best = 0;
+        for insn in lengths().filter_map(before) {
+            let score = match insn.flow {
+                Flow::Stop => 3,
+                Flow::Return => 2,
+                Flow::Next if self.decoder.is_filler(insn.addr) => 2,
+                Flow::Jump(_) | Flow::JumpIndirect | Flow::Call(_) => 1,
+                _ => 0,
+            };
+            best = best.max(score);
+        }
+        best
+    }
+
+    /// Follows all ways from `entry`. Parts that stand apart are included, other functions are not.
+    pub fn body(&self, entry: VirtAddr) -> Body {
+        let unwind = self.unwind.as_ref();
+        let walk = Walk {
+            functions: self,
+            ranges: unwind
+                .and_then(|unwind| unwind.covering(entry))
+                .filter(|range| range.start == entry)
+                .into_iter()
+                .collect(),
+            body: Body {
+                entry,
+                insns: BTreeMap::new(),
+                tails: Vec::new(),
+                broken: None,
+            },
+            todo: vec![entry],
+        };
+        walk.run()
+    }
+
+    /// Whether `addr` begins another function, judged without unwind tables.
+    fn is_strong_entry(&self, addr: VirtAddr) -> bool {
+        addr.0.is_multiple_of(ALIGNMENT) && self.edges.calls(addr) > 0 && self.boundary(addr) >= 2
+    }
+}
+
+struct Walk<'f, 'a> {
+    functions: &'f Functions<'a>,
+    /// The function's own code by the unwind table, and its parts elsewhere; empty without a table.
+    ranges: Vec<CodeRange>,
+    body: Body,
+    todo: Vec<VirtAddr>,
+}
+
+impl Walk<'_, '_> {
+    fn run(mut self) -> Body {
+        while let Some(start) = self.todo.pop() {
+            if self.body.insns.len() >= INSNS_MAX {
+                self.body.broken = Some(start);
+                break;
+            }
+            self.straight_on(start);
+        }
+        self.body
+    }
+
+    fn straight_on(&mut self, start: VirtAddr) {
+        let mut at = start;
+        while !self.body.insns.contains_key(&at) && self.body.insns.len() < INSNS_MAX {
+            let Some(insn) = self.functions.decoder.decode(at) else {
+                self.body.broken.get_or_insert(at);
+                return;
+            };
+            self.body.insns.insert(at, insn);
+            match insn.flow {
+                Flow::Next | Flow::CallIndirect => {}
+                Flow::Call(_) if self.functions.decoder.is_trap(insn.end()) => return,
+                Flow::Call(_) => {}
+                Flow::Branch(target) => self.jump(insn.addr, target),
+                Flow::Jump(target) => return self.jump(insn.addr, target),
+                Flow::JumpIndirect | Flow::Return | Flow::Stop => return,
+            }
+            at = insn.end();
+            if !self.is_inside(at) {
+                return;
+            }
+        }
+    }
+
+    fn jump(&mut self, from: VirtAddr, target: VirtAddr) {
+        if self.is_inside(target) || self.enter_part(target) {
+            self.todo.push(target);
+        } else {
+            self.body.tails.push((from, target));
+        }
+    }
+
+    fn is_inside(&self, addr: VirtAddr) -> bool {
+        let entry = self.body.entry;
+        if !self.ranges.is_empty() {
+            let inside = |range: &CodeRange| range.start <= addr && addr < range.end;
+            return self.ranges.iter().any(inside);
+        }
+        let unwind = self.functions.unwind.as_ref();
+        let is_near = entry <= addr && addr.0 - entry.0 < REACH_AHEAD;
+        let is_other = addr != entry
+            && (self.functions.is_strong_entry(addr)
+                || unwind.is_some_and(|unwind| unwind.begins(addr)));
+        is_near && !is_other
+    }
+
+    /// A cold part belongs to the function from which one jumps there.
+    fn enter_part(&mut self, addr: VirtAddr) -> bool {
+        let unwind = self.functions.unwind.as_ref();
+        let part = unwind.and_then(|unwind| unwind.covering(addr));
+        let part = part.filter(|part| self.functions.is_apart(*part));
+        if self.ranges.len() <= PARTS_OF_ONE_MAX && !self.ranges.is_empty() {
+            self.ranges.extend(part);
+        }
+        part.is_some() && self.is_inside(addr)
+    }
+}
