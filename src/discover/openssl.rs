@@ -101,7 +101,8 @@ impl<'c> Copies<'c, '_> {
             .functions
             .iter()
             .map(|facts| (facts, self.candidates(facts)))
-            .filter(|(_, candidates)| !candidates.is_empty())
+            // A function that makes objects is told from one that it was inlined into by nothing.
+            .filter(|(facts, candidates)| facts.role != Role::New && !candidates.is_empty())
             .collect();
         let moves_data = |role| matches!(role, Role::Read | Role::Write);
         let data = wanted.iter().filter(|(facts, _)| moves_data(facts.role));
@@ -225,7 +226,7 @@ impl<'c> Copies<'c, '_> {
         let moves_data = matches!(facts.role, Role::Read | Role::Write | Role::Peek);
         if moves_data && !facts.early {
             // Where it was inlined into something else, the arguments are not those of the function.
-            let at = structure::hands_on(member, &[(0, 0), (1, 1)])?;
+            let at = structure::hands_on(self.sources, member, &[(0, 0), (1, 1)])?;
             list.push(evidence(
                 Method::Calls,
                 format!("the call at {at} hands on its own arguments 0 and 1"),

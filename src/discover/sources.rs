@@ -4,7 +4,7 @@
 //!
 //! What is gathered here is shared by all finders; what it means is theirs to say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aho_corasick::packed;
 
@@ -38,10 +38,14 @@ pub(super) enum Source {
 
 /// What is searched in the constants of a program. OpenSSL's function names stand for themselves where
 /// it was built without file names.
-const NEEDLES: [&[u8]; 4] = [
+const NEEDLES: [&[u8]; 8] = [
     b"ssl_lib.c",
     b"s3_pkt.cc",
+    b"\0SSL_do_handshake\0",
+    b"\0SSL_read\0",
+    b"\0SSL_shutdown\0",
     b"\0SSL_write\0",
+    b"\0ssl_read_internal\0",
     b"\0ssl_write_internal\0",
 ];
 
@@ -92,6 +96,15 @@ impl Member {
     pub fn calls(&self, target: VirtAddr) -> bool {
         self.body.calls().any(|(_, callee)| callee == target)
     }
+
+    /// Whom error calls go to, and what is called right before: `ERR_new`, of OpenSSL 3 and 4.
+    fn error_functions(&self) -> impl Iterator<Item = VirtAddr> + '_ {
+        self.errors.iter().flat_map(|error| {
+            let before = self.calls.iter().rev().find(|call| call.at < error.at);
+            let opens = before.filter(|_| matches!(error.says, Says::Name { .. }));
+            opens.and_then(|call| call.callee).into_iter().chain([error.callee])
+        })
+    }
 }
 
 /// One source path, as one copy of a library carries it.
@@ -112,6 +125,8 @@ pub(super) struct Sources<'a> {
     pub paths: Vec<PathText>,
     /// Functions by their first instruction.
     pub members: BTreeMap<VirtAddr, Member>,
+    /// Functions that take part in telling an error: their arguments mean nothing else.
+    pub error_functions: BTreeSet<VirtAddr>,
     /// References whose function could not be told, with the reason.
     pub lost: Vec<String>,
     /// Paths that are there although no code was seen to refer to them.
@@ -132,6 +147,7 @@ impl<'a> Sources<'a> {
             functions,
             paths,
             members: BTreeMap::new(),
+            error_functions: BTreeSet::new(),
             lost: Vec::new(),
             unused,
         };
@@ -154,6 +170,7 @@ impl<'a> Sources<'a> {
         match self.functions.entry_of(at) {
             Ok(entry) => {
                 let member = examine(image, &self.functions, entry, &self.paths);
+                self.error_functions.extend(member.error_functions());
                 self.members.insert(entry.addr, member);
             }
             Err(reason) => self.lost.push(reason),
@@ -289,10 +306,11 @@ pub(super) fn examine(
     paths: &[PathText],
 ) -> Member {
     let body = functions.body(entry.addr);
-    let calls = Values::of(functions.decoder(), &body).calls();
+    let values = Values::of(functions.decoder(), &body);
+    let calls = values.calls();
     let mut errors: Vec<_> = calls
         .iter()
-        .filter_map(|call| error_call(image, call, &calls, paths))
+        .filter_map(|call| error_call(image, call, &values, paths))
         .collect();
     errors.dedup();
     Member {
@@ -306,7 +324,7 @@ pub(super) fn examine(
 fn error_call(
     image: &Image<'_>,
     call: &CallArgs,
-    all: &[CallArgs],
+    values: &Values<'_, '_>,
     paths: &[PathText],
 ) -> Option<ErrorCall> {
     let is_path = |value: &Value| {
@@ -316,7 +334,7 @@ fn error_call(
     let callee = call.callee?;
     let [a, b, c, d, e, _] = call.args;
     let line = |value: Value| value.constant().filter(|line| *line <= LINE_MAX);
-    if let Some(error) = named_error(image, call, all, is_path(&a)) {
+    if let Some(error) = named_error(image, call, values, is_path(&a)) {
         return Some(error);
     }
     let function_given = is_path(&d);
@@ -342,7 +360,7 @@ fn error_call(
 fn named_error(
     image: &Image<'_>,
     call: &CallArgs,
-    all: &[CallArgs],
+    values: &Values<'_, '_>,
     has_path: bool,
 ) -> Option<ErrorCall> {
     let [file, line, function, ..] = call.args;
@@ -359,16 +377,15 @@ fn named_error(
         line,
         says: Says::Name {
             function,
-            reason: reason_of(call, all),
+            reason: reason_of(call, values),
         },
     })
 }
 
 /// `ERR_set_error(library, reason, …)` follows `ERR_set_debug` right away.
-fn reason_of(call: &CallArgs, all: &[CallArgs]) -> Option<u64> {
+fn reason_of(call: &CallArgs, values: &Values<'_, '_>) -> Option<u64> {
     const SSL: u64 = 20;
-    let next = all.iter().find(|next| next.at > call.at)?;
-    let [library, reason, ..] = next.args;
+    let [library, reason, ..] = values.next_call(call.at)?.args;
     (library.constant() == Some(SSL)).then(|| reason.constant())?
 }
 

@@ -1,8 +1,6 @@
 //! What the finders of stripped libraries share: candidates for a name, the proof that a function hands
 //! its own arguments on, and the joining of what structure tells with what names tell.
 
-use std::collections::BTreeMap;
-
 use super::Case;
 use super::by_name::Found;
 use super::evidence::{Confidence, Evidence, Method};
@@ -62,24 +60,23 @@ fn confidence(evidence: &[Evidence]) -> Confidence {
 }
 
 /// A call by which the function hands its own arguments on: `wanted` lists positions in the call and the
-/// arguments that stand there.
-pub(super) fn hands_on(member: &Member, wanted: &[(usize, u8)]) -> Option<VirtAddr> {
+/// arguments that stand there. Calls that tell an error do not count: they take other arguments, and what
+/// is left in the registers says nothing.
+pub(super) fn hands_on(
+    sources: &Sources<'_>,
+    member: &Member,
+    wanted: &[(usize, u8)],
+) -> Option<VirtAddr> {
     let fits = |args: &[Value; 6]| {
         let mut wanted = wanted.iter();
         wanted.all(|(place, argument)| args.get(*place) == Some(&Value::Argument(*argument)))
     };
-    let call = member.calls.iter().find(|call| fits(&call.args))?;
+    let is_error = |callee: VirtAddr| sources.error_functions.contains(&callee);
+    let call = member
+        .calls
+        .iter()
+        .find(|call| fits(&call.args) && !call.callee.is_some_and(is_error))?;
     Some(call.at)
-}
-
-/// The most called of several callees: the function that takes errors.
-pub(super) fn most_frequent(callees: impl Iterator<Item = VirtAddr>) -> Option<VirtAddr> {
-    let mut counts = BTreeMap::new();
-    for callee in callees {
-        *counts.entry(callee).or_insert(0usize) += 1;
-    }
-    let most = counts.into_iter().max_by_key(|(_, count)| *count)?;
-    Some(most.0)
 }
 
 /// Adds what structure tells to what names tell. A copy that both know is one finding; where the two

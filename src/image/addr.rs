@@ -80,6 +80,15 @@ impl Segments {
         Self::agreed(self.0.iter().filter(|segment| segment.executable), addr)
     }
 
+    /// Where the byte at `offset` of the file is loaded, if it is.
+    pub fn address_of(&self, offset: u64) -> Option<VirtAddr> {
+        self.0.iter().find_map(|segment| {
+            let inside = offset.checked_sub(segment.offset)?;
+            let addr = segment.vaddr.checked_add(inside).map(VirtAddr);
+            addr.filter(|_| inside < segment.file_size)
+        })
+    }
+
     fn agreed<'s>(segments: impl Iterator<Item = &'s Segment>, addr: VirtAddr) -> Option<FileOff> {
         let mut found = segments.filter_map(|segment| segment.offset_of(addr));
         let first = found.next()?;

@@ -318,6 +318,23 @@ impl<'a> Functions<'a> {
         walk.run()
     }
 
+    /// Whether a call that ends at `end` does not come back: traps follow, or, where no table says how far
+    /// the function goes, padding and then what functions begin with.
+    fn is_last_call(&self, end: VirtAddr, unbounded: bool) -> bool {
+        let decoder = &self.decoder;
+        if decoder.is_trap(end) {
+            return true;
+        }
+        let mut at = end;
+        while decoder.is_filler(at) && at.0 - end.0 < ALIGNMENT {
+            let Some(insn) = decoder.decode(at) else {
+                return false;
+            };
+            at = insn.end();
+        }
+        unbounded && at.0.is_multiple_of(ALIGNMENT) && decoder.is_prologue(at)
+    }
+
     /// Whether `addr` begins another function, judged without unwind tables.
     fn is_strong_entry(&self, addr: VirtAddr) -> bool {
         addr.0.is_multiple_of(ALIGNMENT) && self.edges.calls(addr) > 0 && self.boundary(addr) >= 2
@@ -354,7 +371,9 @@ impl Walk<'_, '_> {
             self.body.insns.insert(at, insn);
             match insn.flow {
                 Flow::Next | Flow::CallIndirect => {}
-                Flow::Call(_) if self.functions.decoder.is_trap(insn.end()) => return,
+                Flow::Call(_) if self.functions.is_last_call(insn.end(), self.ranges.is_empty()) => {
+                    return;
+                }
                 Flow::Call(_) => {}
                 Flow::Branch(target) => self.jump(insn.addr, target),
                 Flow::Jump(target) => return self.jump(insn.addr, target),

@@ -344,6 +344,14 @@ impl<'b, 'a> Values<'b, 'a> {
         }
     }
 
+    /// The call that comes next after the one at `at`, if all ways lead to the same.
+    pub fn next_call(&self, at: VirtAddr) -> Option<CallArgs> {
+        let start = self.body.insns.get(&at)?.end();
+        let mut calls = BTreeSet::new();
+        self.follow(start, self.blocks.get(&start)?.clone(), 0, &mut 0, &mut calls);
+        calls.pop_first()
+    }
+
     /// What the function returns on the way on from behind `at`, where that is a constant.
     pub fn result_after(&self, at: VirtAddr) -> Option<u64> {
         let mut at = self.body.insns.get(&at)?.end();

@@ -22,6 +22,19 @@ pub(super) fn decode(code: &[u8], addr: VirtAddr) -> Option<Insn> {
     })
 }
 
+/// `sub sp, sp, #n`, `stp x, x, [sp, #-n]!`, `str x, [sp, #-n]!`, `paciasp`, `bti c`.
+pub(super) fn is_prologue(code: &[u8]) -> bool {
+    let Some(bytes) = code.first_chunk() else {
+        return false;
+    };
+    let word = u32::from_le_bytes(*bytes);
+    word & 0xff80_03ff == 0xd100_03ff
+        || word & 0xffe0_03e0 == 0xa9a0_03e0
+        || word & 0xfff0_0fe0 == 0xf810_0fe0
+        || word == 0xd503_233f
+        || word == 0xd503_245f
+}
+
 fn field(word: u32, low: u32, bits: u32) -> u32 {
     (word >> low) & ((1 << bits) - 1)
 }

@@ -193,6 +193,18 @@ impl<'a> Decoder<'a> {
         self.decode(addr).is_some_and(|insn| insn.flow == Flow::Stop)
     }
 
+    /// Whether functions begin like this and little else does: room on the stack, saved registers, a
+    /// landing pad.
+    pub fn is_prologue(&self, addr: VirtAddr) -> bool {
+        self.image.code_at(addr).is_some_and(|code| {
+            if self.is_x86 {
+                x86::is_prologue(code, addr)
+            } else {
+                a64::is_prologue(code)
+            }
+        })
+    }
+
     /// Whether an instruction that does nothing stands here, as fills the room between functions.
     pub fn is_filler(&self, addr: VirtAddr) -> bool {
         self.image.code_at(addr).is_some_and(|code| {

@@ -23,6 +23,15 @@ pub(super) fn is_nop(code: &[u8], addr: VirtAddr) -> bool {
     instruction(code, addr).is_some_and(|insn| insn.mnemonic() == Mnemonic::Nop)
 }
 
+pub(super) fn is_prologue(code: &[u8], addr: VirtAddr) -> bool {
+    instruction(code, addr).is_some_and(|insn| match insn.mnemonic() {
+        Mnemonic::Endbr64 => true,
+        Mnemonic::Push => insn.op0_kind() == OpKind::Register,
+        Mnemonic::Sub => insn.op0_register() == Register::RSP && insn.try_immediate(1).is_ok(),
+        _ => false,
+    })
+}
+
 pub(super) fn decode(code: &[u8], addr: VirtAddr) -> Option<Insn> {
     let insn = instruction(code, addr)?;
     Some(Insn {
