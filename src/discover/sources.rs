@@ -10,7 +10,7 @@ use aho_corasick::packed;
 
 use crate::bytes;
 use crate::image::function::{Body, Entry, Functions};
-use crate::image::insn::Decoder;
+use crate::image::insn::{Decoder, Effect, Reg};
 use crate::image::values::{CallArgs, Value, Values};
 use crate::image::xref::{self, Edges, Pages, Xref};
 use crate::image::{Image, VirtAddr};
@@ -21,6 +21,8 @@ const PATH_MAX: usize = 1024;
 const HITS_MAX: usize = 4096;
 /// Most functions that are looked at. `ssl_lib` of all versions has fewer than 200 with errors.
 const MEMBERS_MAX: usize = 4096;
+/// Most callers of one function that are looked at.
+const CALLERS_MAX: usize = 32;
 /// Lines beyond this are numbers of another kind.
 const LINE_MAX: u64 = 100_000;
 /// Code around a reference in which its function and that function's callers are looked up.
@@ -97,6 +99,14 @@ impl Member {
         self.body.calls().any(|(_, callee)| callee == target)
     }
 
+    /// A function with one or two errors, the first `ERR_R_SHOULD_NOT_HAVE_BEEN_CALLED`.
+    fn may_be_taken_over(&self) -> bool {
+        const SHOULD_NOT_HAVE_BEEN_CALLED: u64 = 66;
+        self.errors.iter().any(|error| {
+            matches!(error.says, Says::Codes { reason, .. } if reason == SHOULD_NOT_HAVE_BEEN_CALLED)
+        })
+    }
+
     /// Whom error calls go to, and what is called right before: `ERR_new`, of OpenSSL 3 and 4.
     fn error_functions(&self) -> impl Iterator<Item = VirtAddr> + '_ {
         self.errors.iter().flat_map(|error| {
@@ -142,6 +152,17 @@ impl<'a> Sources<'a> {
         }
         let decoder = Decoder::new(image)?;
         let (paths, unused, xrefs) = references(image, &decoder, &hits);
+        Some(Self::of(image, decoder, paths, unused, &xrefs))
+    }
+
+    /// The functions that these references belong to.
+    pub fn of(
+        image: &'a Image<'a>,
+        decoder: Decoder<'a>,
+        paths: Vec<PathText>,
+        unused: Vec<PathText>,
+        xrefs: &[Xref],
+    ) -> Self {
         let functions = functions_near(image, decoder, xrefs.iter().map(|xref| xref.at));
         let mut sources = Self {
             functions,
@@ -151,10 +172,35 @@ impl<'a> Sources<'a> {
             lost: Vec::new(),
             unused,
         };
-        for xref in &xrefs {
+        for xref in xrefs {
             sources.add(image, xref.at);
         }
-        Some(sources)
+        sources.add_callers(image);
+        sources
+    }
+
+    /// Functions that take over from others what they do not do by themselves have no error of their own:
+    /// `SSL_read` of BoringSSL calls `SSL_peek`.
+    fn add_callers(&mut self, image: &Image<'_>) {
+        let targets: Vec<_> = self
+            .members
+            .values()
+            .filter(|member| member.may_be_taken_over())
+            .map(|member| member.entry.addr)
+            .collect();
+        for target in targets {
+            let calls = self.functions.edges().to(target).iter();
+            let places: Vec<_> = calls.map(|edge| edge.from).take(CALLERS_MAX).collect();
+            for place in places {
+                self.add(image, place);
+            }
+        }
+    }
+
+    /// Functions that call `target` directly.
+    pub fn callers(&self, target: VirtAddr) -> Vec<&Member> {
+        let members = self.members.values();
+        members.filter(|member| member.calls(target)).collect()
     }
 
     /// The path that stands at an address.
@@ -296,6 +342,17 @@ fn references(
     }
     xrefs.sort_unstable();
     (paths, unused, xrefs)
+}
+
+/// Registers that point into the function's own stack frame, by index.
+pub(super) fn frame_registers(decoder: &Decoder<'_>, member: &Member) -> BTreeSet<usize> {
+    let stack = decoder.stack_pointer();
+    let insns = member.body.insns.values();
+    let pointers = insns.filter_map(|insn| match insn.effect {
+        Effect::Copy { dst, src, .. } | Effect::Add { dst, src, .. } if src == stack => Some(dst),
+        _ => None,
+    });
+    pointers.chain([stack]).map(Reg::index).collect()
 }
 
 /// What one function says to the error queue.

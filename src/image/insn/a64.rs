@@ -35,6 +35,12 @@ pub(super) fn is_prologue(code: &[u8]) -> bool {
         || word == 0xd503_245f
 }
 
+/// `mov w, #imm16`
+pub(super) fn loads_of(register: Reg, value: u32) -> Vec<Vec<u8>> {
+    let word = 0x5280_0000 | (value & 0xffff) << 5 | register.index() as u32 & 31;
+    vec![word.to_le_bytes().to_vec()]
+}
+
 fn field(word: u32, low: u32, bits: u32) -> u32 {
     (word >> low) & ((1 << bits) - 1)
 }

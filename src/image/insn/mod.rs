@@ -166,6 +166,18 @@ impl<'a> Decoder<'a> {
         Some(Reg(number))
     }
 
+    /// The bytes of instructions that compilers use to hand a small number over as argument `n`.
+    pub fn loads_of(&self, n: usize, value: u32) -> Vec<Vec<u8>> {
+        let Some(register) = self.argument(n) else {
+            return Vec::new();
+        };
+        if self.is_x86 {
+            x86::loads_of(register, value)
+        } else {
+            a64::loads_of(register, value)
+        }
+    }
+
     /// Where a C function puts its result.
     pub fn result(&self) -> Reg {
         Reg(0)

@@ -32,6 +32,18 @@ pub(super) fn is_prologue(code: &[u8], addr: VirtAddr) -> bool {
     })
 }
 
+/// `mov r32, imm32`, and `push imm8; pop r64` where size matters.
+pub(super) fn loads_of(register: Reg, value: u32) -> Vec<Vec<u8>> {
+    let Some(number) = u8::try_from(register.index()).ok().filter(|n| *n < 8) else {
+        return Vec::new();
+    };
+    let mut mov = vec![0xb8 + number];
+    mov.extend(value.to_le_bytes());
+    let short = u8::try_from(value).ok().filter(|value| *value < 0x80);
+    let pushed = short.map(|value| vec![0x6a, value, 0x58 + number]);
+    [mov].into_iter().chain(pushed).collect()
+}
+
 pub(super) fn decode(code: &[u8], addr: VirtAddr) -> Option<Insn> {
     let insn = instruction(code, addr)?;
     Some(Insn {
