@@ -21,6 +21,8 @@ use crate::symdb::{self, Library, Role};
 
 /// `ERR_LIB_SSL` errors of OpenSSL come from a C file.
 const FILE_ENDING: &str = "ssl_lib.c";
+/// Most instructions of a function that moves no data: what is larger has it inlined.
+const SMALL: usize = 300;
 /// Most copies of one library that one source path may stand for.
 const COPIES_MAX: usize = 8;
 
@@ -104,7 +106,6 @@ impl<'c> Copies<'c, '_> {
             // A function that makes objects is told from one that it was inlined into by nothing.
             .filter(|(facts, candidates)| facts.role != Role::New && !candidates.is_empty())
             .collect();
-        let moves_data = |role| matches!(role, Role::Read | Role::Write);
         let data = wanted.iter().filter(|(facts, _)| moves_data(facts.role));
         let Some(count) = data.map(|(_, candidates)| candidates.len()).min() else {
             return self.explain_nothing(refused);
@@ -154,7 +155,8 @@ impl<'c> Copies<'c, '_> {
         let why = if nameless && errors().next().is_some() {
             "its error calls name no function, as those of LibreSSL do"
         } else {
-            "no error call names a function that moves data: SSL_read and SSL_write are not linked in"
+            "no error call names a function that moves data: SSL_read and SSL_write are not linked in, or \
+             link-time optimisation has taken the error calls apart"
         };
         refused.push(Refusal {
             library: self.facts.library.clone(),
@@ -186,9 +188,43 @@ impl<'c> Copies<'c, '_> {
         }
     }
 
+    /// The functions that a function names in its errors: itself, and those inlined into it.
     fn labels(&self, member: &'c Member) -> BTreeSet<&'c str> {
         let labels = self.errors(member).filter_map(|error| self.label(error));
-        labels.map(|facts| facts.name.as_str()).collect()
+        let labels: BTreeSet<_> = labels.map(|facts| facts.name.as_str()).collect();
+        match labels.iter().copied().collect::<Vec<_>>().as_slice() {
+            [only] => BTreeSet::from([self.told_from_ex(only, member)]),
+            _ => labels,
+        }
+    }
+
+    /// `SSL_read_ex` with `ssl_read_internal` inlined names only that. It differs in what it returns when it
+    /// fails: 0, where the internal function returns -1. Arguments and success are alike.
+    fn told_from_ex(&self, label: &'c str, member: &'c Member) -> &'c str {
+        let facts = self.facts.function(label).filter(|facts| facts.internal);
+        let ex = label.replace("ssl_", "SSL_").replace("_internal", "_ex");
+        let ex2 = self.facts.function(&format!("{ex}2"));
+        let ex = ex2.filter(|_| self.refuses_flags(member)).or(self.facts.function(&ex));
+        let (Some(_), Some(ex)) = (facts, ex) else {
+            return label;
+        };
+        let values = Values::of(self.sources.functions.decoder(), &member.body);
+        let results: BTreeSet<i32> = self
+            .errors(member)
+            .filter_map(|error| values.result_after(error.at))
+            .map(|result| result as u32 as i32)
+            .collect();
+        let fails_with_zero = results.contains(&0) && results.iter().all(|result| *result >= 0);
+        if fails_with_zero { &ex.name } else { label }
+    }
+
+    /// From 3.3 on `ssl_write_internal` takes flags, and refuses those that it does not know.
+    fn refuses_flags(&self, member: &'c Member) -> bool {
+        let wanted = self.facts.reason("UNSUPPORTED_WRITE_FLAG");
+        self.errors(member).any(|error| match &error.says {
+            Says::Name { reason, .. } => reason.is_some() && *reason == wanted,
+            Says::Codes { .. } => false,
+        })
     }
 
     /// Functions that carry the name, without those into which it was inlined.
@@ -208,25 +244,44 @@ impl<'c> Copies<'c, '_> {
             .filter(|member| !self.labels(member).iter().any(|label| is_other(&label)))
             .copied()
             .collect();
-        let all = match (pure.is_empty(), facts.internal) {
-            (true, false) => all,
-            _ => pure,
+        let all = if pure.is_empty() && !facts.internal && moves_data(facts.role) {
+            all
+        } else {
+            pure
         };
         let all = all.into_iter().filter_map(|member| self.candidate(facts, member));
         let mut all: Vec<_> = all.collect();
-        if facts.role == Role::Handshake {
+        if let Some(symbol) = all.iter().position(|candidate| self.is_named(facts, candidate)) {
+            all.swap(0, symbol);
+            all.truncate(1);
+        }
+        if matches!(facts.role, Role::Close | Role::Handshake | Role::Reset) {
             keep_smallest(&mut all);
         }
         all
     }
 
+    /// A symbol says so: what else carries the name has it inlined.
+    fn is_named(&self, facts: &symdb::Function, candidate: &Candidate<'_>) -> bool {
+        let addr = candidate.member.entry.addr;
+        !structure::symbol_evidence(self.case, &facts.name, addr).is_empty()
+    }
+
     /// What speaks for a function; `None` if it cannot be the one.
     fn candidate(&self, facts: &'c symdb::Function, member: &'c Member) -> Option<Candidate<'c>> {
         let mut list = self.own_words(facts, member);
-        let moves_data = matches!(facts.role, Role::Read | Role::Write | Role::Peek);
-        if moves_data && !facts.early {
-            // Where it was inlined into something else, the arguments are not those of the function.
-            let at = structure::hands_on(self.sources, member, &[(0, 0), (1, 1)])?;
+        // Where it was inlined into something else, the arguments are not those of the function.
+        if !moves_data(facts.role) && member.body.insns.len() > SMALL {
+            return None;
+        }
+        let handed: &[(usize, u8)] = match facts.role {
+            Role::Read | Role::Write | Role::Peek if !facts.early => &[(0, 0), (1, 1)],
+            // BIO_int_ctrl(bio, BIO_C_SET_FD, BIO_NOCLOSE, fd)
+            Role::Socket => &[(3, 1)],
+            _ => &[(0, 0)],
+        };
+        let at = structure::hands_on(self.sources, member, handed)?;
+        if handed.len() > 1 {
             list.push(evidence(
                 Method::Calls,
                 format!("the call at {at} hands on its own arguments 0 and 1"),
@@ -247,10 +302,13 @@ impl<'c> Copies<'c, '_> {
     }
 
     fn own_words(&self, facts: &symdb::Function, member: &'c Member) -> Vec<Evidence> {
+        // An `_ex` function speaks with the words of the internal one that is inlined into it.
+        let is_ex = facts.code.is_none() && facts.name.contains("_ex");
+        let speaks = |label: &symdb::Function| label.name == facts.name || is_ex && label.internal;
         let path = self.sources.path(self.file);
         let path = path.map_or("(no file names)", |path| path.text.as_str());
         self.errors(member)
-            .filter(|error| self.label(error).is_some_and(|label| label.name == facts.name))
+            .filter(|error| self.label(error).is_some_and(speaks))
             .map(|error| match &error.says {
                 Says::Name { function, reason } => evidence(
                     Method::ErrorNames,
@@ -301,53 +359,16 @@ impl<'c> Copies<'c, '_> {
         let member = candidate.member;
         let list = std::mem::take(&mut candidate.evidence);
         let mut function = structure::function(self.case, facts, member, list)?;
-        if facts.internal {
-            self.tell_from_ex(facts, member, &mut function);
-            if facts.role == Role::Write {
-                self.place_of_result(member, &mut function)?;
-            }
+        if facts.internal && facts.role == Role::Write {
+            self.place_of_result(member, &mut function)?;
         }
         Ok(function)
     }
 
-    /// `SSL_read_ex` with `ssl_read_internal` inlined names itself like that. It differs in what it returns
-    /// when it fails: 0, where the internal function returns -1. Arguments and success are alike.
-    fn tell_from_ex(&self, facts: &symdb::Function, member: &Member, function: &mut Function) {
-        let called = function.evidence.iter().any(|evidence| {
-            evidence.method == Method::Calls && evidence.detail.starts_with("SSL_")
-        });
-        if called {
-            return;
-        }
-        let decoder = self.sources.functions.decoder();
-        let values = Values::of(decoder, &member.body);
-        let mut results = self
-            .errors(member)
-            .filter_map(|error| values.result_after(error.at))
-            .map(|result| result as u32 as i32);
-        let is_internal = results.any(|result| result < 0);
-        let exported = facts.name.replace("ssl_", "SSL_").replace("_internal", "_ex");
-        if let Some(exported) = self.facts.function(&exported).filter(|_| !is_internal) {
-            function.name = exported.name.clone();
-            function.evidence.push(evidence(
-                Method::Calls,
-                format!(
-                    "{} is inlined: failure returns 0, as in {}",
-                    facts.name, exported.name
-                ),
-            ));
-        }
-    }
-
-    /// From 3.3 on `ssl_write_internal` takes flags before the pointer to its result, and refuses unknown
-    /// ones (`UNSUPPORTED_WRITE_FLAG`): that error, and what callers hand over, tell the two forms apart.
-    fn place_of_result(&self, member: &Member, function: &mut Function) -> Result<(), String> {
-        let refuses_flags = self.errors(member).any(|error| match &error.says {
-            Says::Name { reason, .. } => {
-                reason.is_some() && *reason == self.facts.reason("UNSUPPORTED_WRITE_FLAG")
-            }
-            Says::Codes { .. } => false,
-        });
+    /// Where there are flags, the pointer to the result comes after them: that error, and what callers hand
+    /// over, must agree.
+    fn place_of_result(&self, member: &'c Member, function: &mut Function) -> Result<(), String> {
+        let refuses_flags = self.refuses_flags(member);
         let target = Some(member.entry.addr);
         let callers = self.sources.members.values();
         let handed: BTreeSet<bool> = callers
@@ -364,9 +385,6 @@ impl<'c> Copies<'c, '_> {
         }
         if refuses_flags {
             function.call.out = Some(4);
-            if function.name == "SSL_write_ex" {
-                function.name = "SSL_write_ex2".into();
-            }
         }
         Ok(())
     }
@@ -391,7 +409,11 @@ impl<'c> Copies<'c, '_> {
     }
 }
 
-/// `SSL_connect` and `SSL_accept` are `SSL_do_handshake` with one more step, often inlined.
+fn moves_data(role: Role) -> bool {
+    matches!(role, Role::Read | Role::Write)
+}
+
+/// `SSL_connect` and `SSL_accept` are `SSL_do_handshake` with one more step, often inlined; so are others.
 fn keep_smallest(candidates: &mut Vec<Candidate<'_>>) {
     let size = |candidate: &Candidate<'_>| candidate.member.body.insns.len();
     let Some(smallest) = candidates.iter().map(size).min() else {
