@@ -21,6 +21,7 @@ use std::cell::OnceCell;
 
 use crate::error::Result;
 use crate::image::debug_file::DebugDirs;
+use crate::image::pointers::Pointers;
 use crate::image::{Image, ImageFile};
 use crate::symdb::SymbolDb;
 
@@ -41,6 +42,8 @@ pub struct Case<'a> {
     pub names: &'a Names,
     /// What error calls tell, once some finder has asked.
     sources: OnceCell<Option<Sources<'a>>>,
+    /// Words that hold addresses.
+    pointers: Pointers<'a, 'a>,
 }
 
 impl<'a> Case<'a> {
@@ -49,6 +52,11 @@ impl<'a> Case<'a> {
         self.sources
             .get_or_init(|| Sources::gather(self.image))
             .as_ref()
+    }
+
+    /// Words that hold addresses.
+    fn pointers(&self) -> &Pointers<'a, 'a> {
+        &self.pointers
     }
 }
 
@@ -86,6 +94,7 @@ pub fn examine(file: &ImageFile, db: &SymbolDb, dirs: &DebugDirs) -> Result<Repo
         db,
         names: &names,
         sources: OnceCell::new(),
+        pointers: Pointers::new(&image),
     };
     let mut report = Report {
         path: file.path().display().to_string(),

@@ -11,6 +11,7 @@ use aho_corasick::packed;
 use crate::bytes;
 use crate::image::function::{Body, Entry, Functions};
 use crate::image::insn::{Decoder, Effect, Reg};
+use crate::image::unwind::UnwindTable;
 use crate::image::values::{CallArgs, Value, Values};
 use crate::image::xref::{self, Edges, Pages, Xref};
 use crate::image::{Image, VirtAddr};
@@ -230,14 +231,19 @@ pub(super) fn functions_near<'a>(
     decoder: Decoder<'a>,
     places: impl Iterator<Item = VirtAddr>,
 ) -> Functions<'a> {
-    let windows = places.map(|at| {
+    let places: Vec<_> = places.collect();
+    let windows = places.iter().map(|at| {
         (
             at.0.saturating_sub(WINDOW_BACK),
             at.0.saturating_add(WINDOW_AHEAD),
         )
     });
     let pages = Pages::covering(image, windows);
-    Functions::new(image, decoder, Edges::into_pages(image, &decoder, &pages))
+    let unwind = UnwindTable::new(image);
+    // Conditional jumps over long distances lead to parts that stand apart, which only tables tell.
+    let has_table = unwind.is_some_and(|unwind| places.iter().any(|at| unwind.covering(*at).is_some()));
+    let edges = Edges::into_pages(image, &decoder, &pages, has_table);
+    Functions::new(image, decoder, edges)
 }
 
 /// A mention of a needle.
@@ -253,13 +259,19 @@ fn hits<'a>(image: &Image<'a>) -> Vec<Hit<'a>> {
         return Vec::new();
     };
     let mut hits = Vec::new();
-    for (base, data) in image.constant_ranges() {
-        for found in searcher.find_iter(data) {
-            if hits.len() >= HITS_MAX {
-                return hits;
-            }
-            let needle = found.pattern().as_usize();
-            hits.extend(hit(base, data, needle, found.start()));
+    let search = |(base, data): (u64, &'a [u8]), hits: &mut Vec<Hit<'a>>| {
+        let left = HITS_MAX.saturating_sub(hits.len());
+        for found in searcher.find_iter(data).take(left) {
+            hits.extend(hit(base, data, found.pattern().as_usize(), found.start()));
+        }
+    };
+    for range in image.constant_ranges() {
+        search(range, &mut hits);
+    }
+    if !hits.iter().any(|hit| hit.source().is_some()) {
+        // Some linkers put literals and code into one segment.
+        for range in image.code_ranges() {
+            search(range, &mut hits);
         }
     }
     hits

@@ -80,12 +80,13 @@ impl Segments {
         Self::agreed(self.0.iter().filter(|segment| segment.executable), addr)
     }
 
-    /// Where the byte at `offset` of the file is loaded, if it is.
-    pub fn address_of(&self, offset: u64) -> Option<VirtAddr> {
+    /// Where the byte at `offset` of the file is loaded: at the first segment that has it.
+    pub fn addr_of(&self, offset: FileOff) -> Option<VirtAddr> {
         self.0.iter().find_map(|segment| {
-            let inside = offset.checked_sub(segment.offset)?;
-            let addr = segment.vaddr.checked_add(inside).map(VirtAddr);
-            addr.filter(|_| inside < segment.file_size)
+            let inside = offset.0.checked_sub(segment.offset)?;
+            (inside < segment.file_size)
+                .then(|| segment.vaddr.checked_add(inside).map(VirtAddr))
+                .flatten()
         })
     }
 

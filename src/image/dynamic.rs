@@ -138,6 +138,14 @@ fn gnu_hash_count<Elf: FileHeader<Endian = Endianness>>(
         .map(|length| length as usize)
 }
 
+/// The value of the first entry with this tag, whether or not the rest makes sense.
+pub(super) fn value(image: &Image<'_>, tag: elf::DynamicTag) -> Option<u64> {
+    let entries = entries(image)?;
+    let mut entries = entries.iter();
+    let (_, value) = entries.find(|(found, _)| *found == tag.0 as u64)?;
+    Some(*value)
+}
+
 /// Tag and value of each entry up to `DT_NULL`.
 fn entries(image: &Image<'_>) -> Option<Vec<(u64, u64)>> {
     let mut reader = Reader::new(image.dynamic_data?, image.endian);

@@ -13,6 +13,7 @@ pub mod file;
 pub mod function;
 mod headers;
 pub mod insn;
+pub mod pointers;
 pub mod symbols;
 pub mod unwind;
 pub mod values;
@@ -26,6 +27,7 @@ use crate::error::{Error, OrInvalid, Result};
 pub use addr::{FileOff, Segment, Segments, VirtAddr};
 pub use build_id::BuildId;
 pub use file::{FileIdentity, ImageFile};
+pub use pointers::Pointers;
 
 use symbols::SymbolTable;
 
@@ -239,6 +241,11 @@ impl<'a> Image<'a> {
             .or_else(|| symbols::from_section(self, object::elf::SHT_DYNSYM.0))
     }
 
+    /// The value of the first dynamic entry with this tag (`DT_RELA`, …).
+    pub fn dynamic_value(&self, tag: object::elf::DynamicTag) -> Option<u64> {
+        dynamic::value(self, tag)
+    }
+
     /// Libraries this file asks the loader for (`DT_NEEDED`), in order.
     pub fn needed(&self) -> Vec<&'a [u8]> {
         self.dynamic
@@ -275,9 +282,9 @@ impl<'a> Image<'a> {
         self.ranges(|segment| segment.executable)
     }
 
-    /// Segments that the program cannot write, code included: where its literals are.
+    /// Segments that the program can neither write nor run: where its literals mostly are.
     pub fn constant_ranges(&self) -> impl Iterator<Item = (u64, &'a [u8])> + '_ {
-        self.ranges(|segment| !segment.writable)
+        self.ranges(|segment| !segment.writable && !segment.executable)
     }
 
     fn ranges(

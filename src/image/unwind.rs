@@ -9,7 +9,7 @@ use gimli::{
     FrameDescriptionEntry, LittleEndian, UnwindContext, UnwindSection,
 };
 
-use super::{Image, VirtAddr};
+use super::{FileOff, Image, VirtAddr};
 
 type Slice<'a> = EndianSlice<'a, LittleEndian>;
 type Entry<'a> = FrameDescriptionEntry<Slice<'a>>;
@@ -81,7 +81,7 @@ impl<'a> UnwindTable<'a> {
     /// Static programs often have the table without an index.
     fn with_list(image: &Image<'a>) -> Option<Self> {
         let section = image.section(".eh_frame")?;
-        let at = image.segments.address_of(section.offset)?;
+        let at = image.segments.addr_of(FileOff(section.offset))?;
         let frames = EhFrame::new(image.section_data(section)?, LittleEndian);
         let bases = BaseAddresses::default().set_eh_frame(at.0);
         let mut list = Vec::new();

@@ -234,13 +234,18 @@ impl Pages {
 }
 
 impl Edges {
-    /// All direct calls and long jumps from anywhere into `pages`. Short jumps stay inside a function and
-    /// are not here.
-    pub fn into_pages(image: &Image<'_>, decoder: &Decoder<'_>, pages: &Pages) -> Self {
+    /// All direct calls and long jumps from anywhere into `pages`; conditional ones only `with_branches`,
+    /// which costs as much again. Short jumps stay inside a function and are not here.
+    pub fn into_pages(
+        image: &Image<'_>,
+        decoder: &Decoder<'_>,
+        pages: &Pages,
+        with_branches: bool,
+    ) -> Self {
         let mut edges = Vec::new();
         for (start, code) in image.code_ranges() {
             if decoder.is_x86() {
-                x86_edges(code, start, pages, &mut edges);
+                x86_edges(code, start, pages, with_branches, &mut edges);
             } else {
                 a64_edges(code, start, decoder, pages, &mut edges);
             }
@@ -269,7 +274,7 @@ impl Edges {
 }
 
 /// `call rel32` (E8), `jmp rel32` (E9), `jcc rel32` (0F 80 … 0F 8F).
-fn x86_edges(code: &[u8], start: u64, pages: &Pages, edges: &mut Vec<Edge>) {
+fn x86_edges(code: &[u8], start: u64, pages: &Pages, with_branches: bool, edges: &mut Vec<Edge>) {
     let mut add = |at: usize, opcode: usize, kind| {
         let Some(disp) = le32(code, at + opcode) else {
             return;
@@ -284,12 +289,16 @@ fn x86_edges(code: &[u8], start: u64, pages: &Pages, edges: &mut Vec<Edge>) {
             });
         }
     };
-    for at in memchr::memchr3_iter(0xe8, 0xe9, 0x0f, code) {
-        match code.get(at..at + 2) {
-            Some([0xe8, _]) => add(at, 1, EdgeKind::Call),
-            Some([0xe9, _]) => add(at, 1, EdgeKind::Jump),
-            Some([0x0f, 0x80..=0x8f]) => add(at, 2, EdgeKind::Branch),
-            _ => {}
+    for at in memchr::memchr2_iter(0xe8, 0xe9, code) {
+        let is_call = code.get(at) == Some(&0xe8);
+        add(at, 1, if is_call { EdgeKind::Call } else { EdgeKind::Jump });
+    }
+    if !with_branches {
+        return;
+    }
+    for at in memchr::memchr_iter(0x0f, code) {
+        if code.get(at + 1).is_some_and(|next| next & 0xf0 == 0x80) {
+            add(at, 2, EdgeKind::Branch);
         }
     }
 }

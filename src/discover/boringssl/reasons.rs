@@ -31,8 +31,8 @@ pub(super) fn find(
     refused: &mut Vec<Refusal>,
 ) {
     let finder = memmem::Finder::new(LABEL);
-    let mut constants = case.image.constant_ranges();
-    if !constants.any(|(_, data)| finder.find(data).is_some()) {
+    let mut ranges = case.image.constant_ranges().chain(case.image.code_ranges());
+    if !ranges.any(|(_, data)| finder.find(data).is_some()) {
         return;
     }
     let Some(decoder) = Decoder::new(case.image) else {
