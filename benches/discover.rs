@@ -1,5 +1,5 @@
 //! What discovery costs on real programs: time per byte of the file, timed in this process with a warm
-//! page cache, and the memory of a child that does nothing else.
+//! page cache, the time of a second look, and the memory of a child that does nothing else.
 //!
 //! The files come from `scripts/fetch-samples`, which this bench never runs: a sample that is not there
 //! is named and passed over.
@@ -17,6 +17,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use agentsight::cache::{Examiner, Origin, Store};
 use agentsight::discover;
 use agentsight::image::ImageFile;
 use agentsight::image::debug_file::DebugDirs;
@@ -41,7 +42,9 @@ fn main() {
     divan::main();
     let is_test = env::args().any(|arg| arg == "--test");
     if !is_test {
-        println!("\npeak memory of `agentsight discover FILE`, mapped file pages included");
+        println!(
+            "\npeak memory of `agentsight discover --no-cache FILE`, mapped file pages included"
+        );
         SAMPLES.iter().for_each(|name| print_memory(name));
     }
 }
@@ -61,6 +64,23 @@ fn examine(bencher: Bencher<'_, '_>, name: &str) {
         let file = ImageFile::open(&path).expect("the sample opens");
         black_box(discover::examine(&file, &db, &dirs).expect("the sample is an ELF file"));
     });
+}
+
+/// The second look at a file: opening it, and the answer from the cache.
+#[divan::bench(args = present(), sample_count = 20, sample_size = 1)]
+fn cached(bencher: Bencher<'_, '_>, name: &str) {
+    let path = sample(name).expect("it was there");
+    let place = tempfile::tempdir().expect("a directory can be made");
+    let dirs = DebugDirs { global: Vec::new() };
+    let db = SymbolDb::load().expect("the database is part of the program");
+    let store = Store::new(place.path().to_owned(), "bench");
+    let examiner = Examiner::new(db, dirs).with_store(store);
+    let look = || {
+        let file = ImageFile::open(&path).expect("the sample opens");
+        examiner.examine(&file).expect("the sample is an ELF file")
+    };
+    look();
+    bencher.bench(|| assert_eq!(black_box(look()).origin, Origin::SameFile));
 }
 
 /// The program in a sample's folder, as `scripts/fetch-samples` puts it there: with a lock file beside it.
@@ -109,7 +129,7 @@ fn peak(path: &Path) -> Peak {
     let (reader, mut writer) = io::pipe().expect("a pipe can be made");
     writer.write_all(&[0; PIPE_BYTES]).expect("it holds that");
     let mut child = Command::new(env!("CARGO_BIN_EXE_agentsight"))
-        .arg("discover")
+        .args(["discover", "--no-cache"])
         .arg(path)
         .stdout(writer)
         .stderr(Stdio::null())

@@ -15,6 +15,8 @@
 //! * [`image`]: what is this file? Hostile bytes in, checked facts out.
 //! * [`symdb`]: what is known about each library, with sources (`symbol-db/`).
 //! * [`discover`]: which TLS libraries are in it, where are their functions, and how do we know?
+//! * [`cache`]: what discovery said before, where that is still true.
+//! * [`check`]: whether discovery still says what a manifest expects.
 //! * [`plan`]: which probes follow from that. Plain data.
 //! * `attach` (feature `bpf`): the only user of libbpf. `bpf/README.md` tells the kernel's side.
 //! * [`event`]: records as the kernel side lays them out, decoded.
@@ -40,6 +42,8 @@
 #[cfg(feature = "bpf")]
 pub mod attach;
 pub mod bytes;
+pub mod cache;
+pub mod check;
 pub mod cli;
 pub mod discover;
 #[cfg(feature = "bpf")]

@@ -14,6 +14,7 @@ fn agentsight(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_agentsight"))
         .args(arguments)
         .env("COLUMNS", "100")
+        .env("AGENTSIGHT_CACHE", "/dev/null") // no directory, so nothing is kept
         .output()
         .unwrap()
 }
@@ -30,7 +31,7 @@ fn stderr(output: &Output) -> String {
 #[cfg(feature = "bpf")]
 #[test]
 fn help_texts() {
-    for command in ["", "attach", "discover", "doctor"] {
+    for command in ["", "attach", "check", "discover", "doctor"] {
         let arguments: Vec<&str> = [command, "--help"]
             .into_iter()
             .filter(|word| !word.is_empty())

@@ -24,10 +24,12 @@ const FUNCTION_LINES_MAX: usize = 100;
 const LAYERS: &[(&str, &[&str])] = &[
     ("attach", &["event", "image", "plan"]),
     ("bytes", &[]),
+    ("cache", &["discover", "image", "symdb"]),
+    ("check", &["discover", "image", "symdb"]),
     (
         "cli",
         &[
-            "discover", "doctor", "host", "image", "pipeline", "sink", "symdb",
+            "cache", "check", "discover", "doctor", "host", "image", "pipeline", "sink", "symdb",
         ],
     ),
     ("discover", &["image", "symdb"]),
@@ -44,8 +46,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "pipeline",
         &[
-            "attach", "discover", "doctor", "event", "host", "image", "plan", "redact", "sink",
-            "stream", "symdb",
+            "attach", "cache", "discover", "doctor", "event", "host", "image", "plan", "redact",
+            "sink", "stream", "symdb",
         ],
     ),
     ("plan", &["discover", "image", "symdb"]),

@@ -23,6 +23,9 @@ pub enum Command {
     #[cfg(feature = "bpf")]
     #[command(after_help = ATTACH_EXAMPLES)]
     Attach(AttachArgs),
+    /// Tell whether discovery still finds what a manifest of samples expects, or write such a manifest
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check(CheckArgs),
     /// Print a shell completion script
     Completions {
         /// For which shell
@@ -43,8 +46,12 @@ pub enum Command {
         /// Subcommand
         command: Option<String>,
     },
-    /// Print the JSON Schema of the lines of `attach --json`
-    Schema,
+    /// Print the JSON Schema of the lines of `attach --json`, or of another of our formats
+    Schema {
+        /// Of what
+        #[arg(value_enum, default_value_t = Format::Lines)]
+        format: Format,
+    },
     /// The child that doctor's self-test watches
     #[cfg(feature = "bpf")]
     #[command(name = crate::doctor::PEER_COMMAND, hide = true)]
@@ -58,6 +65,19 @@ Examples:
   agentsight discover --json ./bin | jq '.[].findings[].library'
 
 Exit status: 0 if a TLS library was found, 4 if there is none, 1 if a file could not be examined.";
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  agentsight check --record ./agent-1.2/bin/agent -o samples.json
+                                                       what discovery says now is what is expected
+  agentsight check samples.json                        compare, and show the differences
+  agentsight check tests/samples.json --samples DIR --allow-missing
+                                                       samples that scripts/fetch-samples got
+
+Where a file is another build than the manifest's (its SHA-256 differs), libraries and functions are
+compared, and addresses are not.
+
+Exit status: 0 if all is as expected, 1 on a regression, 4 if nothing is wrong but files are missing.";
 
 #[cfg(feature = "bpf")]
 const ATTACH_EXAMPLES: &str = "\
@@ -105,6 +125,60 @@ pub struct DiscoverArgs {
     /// Where separate debug files are, like GDB's debug-file-directory; may be given several times
     #[arg(long, value_name = "DIR", default_value = "/usr/lib/debug")]
     pub debug_dir: Vec<PathBuf>,
+    /// Examine anew, and keep nothing in the cache
+    #[arg(long)]
+    pub no_cache: bool,
+    /// When to use colours
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Color::Auto)]
+    pub color: Color,
+}
+
+/// What a schema is printed of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Lines of `attach --json`
+    Lines,
+    /// Manifests of `check`
+    Samples,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct CheckArgs {
+    /// The manifest (agentsight schema samples documents it); with --record, ELF files, or directories
+    /// to search for them
+    #[arg(required = true, value_name = "FILE")]
+    pub paths: Vec<PathBuf>,
+    /// Write a manifest of what discovery says about the files
+    #[arg(long, conflicts_with_all = ["json", "samples", "allow_missing", "group", "sample", "verbose"])]
+    pub record: bool,
+    /// Write the manifest to OUT instead of stdout
+    #[arg(short, long, value_name = "OUT", requires = "record")]
+    pub output: Option<PathBuf>,
+    /// Where samples without a path are, as NAME/FILE; scripts/fetch-samples puts them there
+    /// [default: $AGENTSIGHT_SAMPLES, else agentsight/samples in the cache directory]
+    #[arg(long, value_name = "DIR")]
+    pub samples: Option<PathBuf>,
+    /// Count samples that are not there, and go on
+    #[arg(long)]
+    pub allow_missing: bool,
+    /// Only samples of this group; may be given several times
+    #[arg(long, value_name = "GROUP")]
+    pub group: Vec<String>,
+    /// Only this sample; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub sample: Vec<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Show what is as expected, too
+    #[arg(short, long)]
+    pub verbose: bool,
+    /// Where separate debug files are; may be given several times
+    #[arg(long, value_name = "DIR", default_value = "/usr/lib/debug")]
+    pub debug_dir: Vec<PathBuf>,
+    /// Examine anew, and keep nothing in the cache
+    #[arg(long)]
+    pub no_cache: bool,
     /// When to use colours
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = Color::Auto)]
     pub color: Color,
@@ -152,6 +226,9 @@ pub struct AttachArgs {
     /// Where separate debug files are; may be given several times
     #[arg(long, value_name = "DIR", default_value = "/usr/lib/debug")]
     pub debug_dir: Vec<PathBuf>,
+    /// Examine the programs anew, and keep nothing in the cache
+    #[arg(long)]
+    pub no_cache: bool,
     /// Run this once the probes are in place, as the user who called sudo; stop observing when it
     /// ends, and return its status
     #[arg(last = true, value_name = "COMMAND")]

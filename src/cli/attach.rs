@@ -42,6 +42,7 @@ pub fn run(args: &AttachArgs) -> Result<ExitCode> {
         debug_dirs: DebugDirs {
             global: args.debug_dir.clone(),
         },
+        cache: !args.no_cache,
     };
     let stop = stop_on_signals()?;
     let mut notices = Notices { quiet: args.quiet };

@@ -14,33 +14,34 @@ use walkdir::WalkDir;
 use super::args::DiscoverArgs;
 use super::{complain, exit};
 use crate::bytes::printable;
-use crate::discover::{self, Finding, Function, Report};
+use crate::cache::{Examined, Examiner};
+use crate::discover::{Finding, Function, Report};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::image::ImageFile;
 use crate::image::debug_file::DebugDirs;
 use crate::symdb::SymbolDb;
 
 pub fn run(args: &DiscoverArgs) -> Result<ExitCode> {
-    let db = SymbolDb::load()?;
-    let dirs = DebugDirs {
-        global: args.debug_dir.clone(),
-    };
+    let examiner = examiner(&args.debug_dir, !args.no_cache)?;
     let mut outcome = Outcome::default();
     let mut objects = Vec::new();
     let mut out = AutoStream::new(io::stdout().lock(), args.color.choice());
     for path in &args.paths {
         for file in files(path) {
             let (name, report) = match file {
-                Ok(found) => (found.path.clone(), examine(&found, &db, &dirs)),
+                Ok(found) => (found.path.clone(), examine(&found, &examiner)),
                 Err(error) => (path.clone(), Err(error)),
             };
             outcome.count(&report);
             if args.json {
-                objects.extend(object(&name, report));
+                objects.extend(object(
+                    &name,
+                    report.map(|found| found.map(|found| found.report)),
+                ));
                 continue;
             }
-            if let Some(report) = shown(report)
-                && !print(&mut out, &report, args.explain)?
+            if let Some(examined) = shown(report)
+                && !print(&mut out, &examined, args.explain)?
             {
                 return Ok(ExitCode::SUCCESS);
             }
@@ -54,13 +55,25 @@ pub fn run(args: &DiscoverArgs) -> Result<ExitCode> {
     Ok(outcome.code())
 }
 
+/// What all subcommands examine files with.
+pub(super) fn examiner(debug_dirs: &[PathBuf], cache: bool) -> Result<Examiner> {
+    let dirs = DebugDirs {
+        global: debug_dirs.to_vec(),
+    };
+    let examiner = Examiner::new(SymbolDb::load()?, dirs);
+    Ok(match cache {
+        true => examiner.with_user_cache(),
+        false => examiner,
+    })
+}
+
 /// One file's result; `None` for a file in a directory that is not ELF at all.
-fn examine(path: &Found, db: &SymbolDb, dirs: &DebugDirs) -> Result<Option<Report>> {
+pub(super) fn examine(path: &Found, examiner: &Examiner) -> Result<Option<Examined>> {
     let file = ImageFile::open(&path.path)?;
     if path.in_directory && !file.bytes().starts_with(b"\x7fELF") {
         return Ok(None);
     }
-    discover::examine(&file, db, dirs).map(Some)
+    examiner.examine(&file).map(Some)
 }
 
 /// What decides the exit status.
@@ -71,9 +84,9 @@ struct Outcome {
 }
 
 impl Outcome {
-    fn count(&mut self, result: &Result<Option<Report>>) {
+    fn count(&mut self, result: &Result<Option<Examined>>) {
         match result {
-            Ok(Some(report)) => self.found |= !report.findings.is_empty(),
+            Ok(Some(examined)) => self.found |= !examined.report.findings.is_empty(),
             Ok(None) => {}
             Err(_) => self.failed = true,
         }
@@ -88,14 +101,15 @@ impl Outcome {
     }
 }
 
-struct Found {
-    path: PathBuf,
+/// A file to examine.
+pub(super) struct Found {
+    pub(super) path: PathBuf,
     in_directory: bool,
 }
 
 /// The file itself, or all regular files of a directory in the order of their names. Links inside of
 /// it are not followed: each file is told once.
-fn files(path: &Path) -> Box<dyn Iterator<Item = Result<Found>>> {
+pub(super) fn files(path: &Path) -> Box<dyn Iterator<Item = Result<Found>>> {
     if !path.is_dir() {
         return Box::new(std::iter::once(Ok(Found {
             path: path.to_owned(),
@@ -125,7 +139,7 @@ fn object(path: &Path, result: Result<Option<Report>>) -> Option<serde_json::Val
     }
 }
 
-fn shown(result: Result<Option<Report>>) -> Option<Report> {
+fn shown(result: Result<Option<Examined>>) -> Option<Examined> {
     result.unwrap_or_else(|error| {
         complain(&error);
         None
@@ -133,13 +147,17 @@ fn shown(result: Result<Option<Report>>) -> Option<Report> {
 }
 
 /// `false`: the reader hung up.
-fn print(out: &mut impl Write, report: &Report, explain: bool) -> Result<bool> {
+fn print(out: &mut impl Write, examined: &Examined, explain: bool) -> Result<bool> {
     let mut text = String::new();
-    describe(&plain(report), explain, &mut text);
+    describe(&plain(&examined.report), explain, &mut text);
+    if explain {
+        let origin = printable(&examined.origin.to_string());
+        text.push_str(&format!("  cache: {origin}\n"));
+    }
     written(out.write_all(text.as_bytes()))
 }
 
-fn written(result: io::Result<()>) -> Result<bool> {
+pub(super) fn written(result: io::Result<()>) -> Result<bool> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         result => result
@@ -291,13 +309,13 @@ fn describe_ladder(report: &Report, text: &mut String) {
     indent(&table, text);
 }
 
-fn plain_table() -> Table {
+pub(super) fn plain_table() -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table
 }
 
-fn indent(table: &Table, text: &mut String) {
+pub(super) fn indent(table: &Table, text: &mut String) {
     for line in table.lines() {
         text.push_str("   ");
         text.push_str(line.trim_end());

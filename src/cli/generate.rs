@@ -1,4 +1,4 @@
-//! Texts that the binary makes of itself: man pages, shell completions, the schema of its JSON lines.
+//! Texts that the binary makes of itself: man pages, shell completions, the schemas of its formats.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 use clap_complete::Shell;
 
-use super::args::Args;
+use super::args::{Args, Format};
+use crate::check::SAMPLES_SCHEMA;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sink::LINES_SCHEMA;
 
@@ -36,9 +37,12 @@ pub fn man(command: Option<&str>) -> Result<ExitCode> {
     print(&text)
 }
 
-/// Prints the JSON Schema of `attach --json`.
-pub fn schema() -> Result<ExitCode> {
-    print(LINES_SCHEMA.as_bytes())
+/// Prints a JSON Schema.
+pub fn schema(format: Format) -> Result<ExitCode> {
+    print(match format {
+        Format::Lines => LINES_SCHEMA.as_bytes(),
+        Format::Samples => SAMPLES_SCHEMA.as_bytes(),
+    })
 }
 
 fn print(text: &[u8]) -> Result<ExitCode> {

@@ -4,6 +4,7 @@
 mod args;
 #[cfg(feature = "bpf")]
 mod attach;
+mod check;
 mod discover;
 #[cfg(feature = "bpf")]
 mod doctor;
@@ -33,12 +34,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match args.command {
         #[cfg(feature = "bpf")]
         Command::Attach(args) => attach::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::Completions { shell } => generate::completions(shell),
         Command::Discover(args) => discover::run(&args),
         #[cfg(feature = "bpf")]
         Command::Doctor { json } => doctor::run(json),
         Command::Man { command } => generate::man(command.as_deref()),
-        Command::Schema => generate::schema(),
+        Command::Schema { format } => generate::schema(format),
         #[cfg(feature = "bpf")]
         Command::SelftestPeer { part } => {
             crate::doctor::selftest_peer(&part).map(|()| ExitCode::SUCCESS)

@@ -78,8 +78,9 @@ pub fn find(path: &Path, image: &Image<'_>, dirs: &DebugDirs) -> Result<Option<D
     doubt.map_or(Ok(None), Err)
 }
 
-/// Names to try, with the CRC that the file must have if it is not told by its build ID.
-fn candidates(path: &Path, image: &Image<'_>, dirs: &DebugDirs) -> Vec<(PathBuf, Option<u32>)> {
+/// Names to try, with the CRC that the file must have if it is not told by its build ID. Whether they
+/// are there is not asked.
+pub fn candidates(path: &Path, image: &Image<'_>, dirs: &DebugDirs) -> Vec<(PathBuf, Option<u32>)> {
     let mut names = Vec::new();
     if let Some(id) = &image.build_id {
         let hex = id.to_string();

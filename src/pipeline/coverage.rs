@@ -7,17 +7,16 @@ use std::time::{Duration, Instant};
 
 use super::Progress;
 use crate::attach::Session;
-use crate::discover::{self, Report};
+use crate::cache::Examiner;
+use crate::discover::Report;
 use crate::doctor::{self, Check, Launcher, Status};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::ProcessId;
 use crate::event::wire::{ConnState, Counter};
 use crate::host::{libraries, processes};
-use crate::image::debug_file::DebugDirs;
 use crate::image::{FileIdentity, Image, ImageFile};
 use crate::plan::ProbePlan;
 use crate::stream::FunctionNames;
-use crate::symdb::SymbolDb;
 
 /// Between two looks for processes whose end was not told: a full ring may have lost it.
 const ALIVE_CHECK: Duration = Duration::from_secs(10);
@@ -41,8 +40,7 @@ struct Covered {
 /// The probes of a run.
 pub struct Coverage<'c> {
     session: Session,
-    db: &'c SymbolDb,
-    dirs: &'c DebugDirs,
+    examiner: &'c Examiner,
     progress: &'c mut dyn Progress,
     /// Inodes that need no second look.
     seen: HashSet<processes::Inode>,
@@ -62,16 +60,10 @@ pub struct Coverage<'c> {
 
 impl<'c> Coverage<'c> {
     /// Nothing is covered yet.
-    pub fn new(
-        session: Session,
-        db: &'c SymbolDb,
-        dirs: &'c DebugDirs,
-        progress: &'c mut dyn Progress,
-    ) -> Self {
+    pub fn new(session: Session, examiner: &'c Examiner, progress: &'c mut dyn Progress) -> Self {
         Self {
             session,
-            db,
-            dirs,
+            examiner,
             progress,
             seen: HashSet::new(),
             sandbox_check: None,
@@ -157,7 +149,7 @@ impl<'c> Coverage<'c> {
     }
 
     fn sonames(&self) -> impl Iterator<Item = &'c str> + use<'c> {
-        let libraries = self.db.libraries().iter();
+        let libraries = self.examiner.db().libraries().iter();
         libraries.flat_map(|library| library.sonames.iter().map(String::as_str))
     }
 
@@ -250,7 +242,7 @@ impl<'c> Coverage<'c> {
         if !self.covered.insert(identity) {
             return Ok(Covered::default());
         }
-        let report = discover::examine(&file, self.db, self.dirs)?;
+        let report = self.examiner.examine(&file)?.report;
         for refusal in &report.refused {
             self.progress.notice(&format!(
                 "not attached: {} in {}: {}",

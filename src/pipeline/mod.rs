@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::RecvTimeoutError;
 
 use crate::attach::{RunningRing, Session, Settings};
+use crate::cache::Examiner;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::event::wire::Counter;
 use crate::event::{Caller, Event};
@@ -61,6 +62,8 @@ pub struct Options {
     pub redact: bool,
     /// Where separate debug files are.
     pub debug_dirs: DebugDirs,
+    /// Remember what discovery said.
+    pub cache: bool,
 }
 
 /// What a run tells on the way.
@@ -92,7 +95,10 @@ pub fn run(
     progress: &mut dyn Progress,
     stop: &Arc<AtomicBool>,
 ) -> Result<Outcome> {
-    let db = SymbolDb::load()?;
+    let mut examiner = Examiner::new(SymbolDb::load()?, options.debug_dirs.clone());
+    if options.cache {
+        examiner = examiner.with_user_cache();
+    }
     let target = ImageFile::open(&options.binary)?;
     let image = target
         .image()
@@ -105,7 +111,7 @@ pub fn run(
         max_bytes: options.max_bytes,
     })?;
     let ring = session.ring()?.start()?;
-    let mut coverage = Coverage::new(session, &db, &options.debug_dirs, progress);
+    let mut coverage = Coverage::new(session, &examiner, progress);
     if is_program {
         coverage.cover_program(target)?;
     } else {
