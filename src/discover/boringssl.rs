@@ -335,9 +335,7 @@ impl<'c, 'a> Copy<'c, 'a> {
         if takers.len() > 1 {
             return Err("SSL_read and SSL_write tell their errors to different functions".into());
         }
-        // write_app_data(ssl, &needs_handshake, &written, buf, num) through the table of methods
-        let writes = structure::hands_on(self.sources, roles.write, &[(0, 0), (3, 1)]);
-        if writes.is_none() {
+        if self.handed_to_method(roles.write).is_none() {
             return Err(format!(
                 "SSL_write at {} was not seen to hand its buffer on",
                 roles.write.entry.addr
@@ -352,6 +350,14 @@ impl<'c, 'a> Copy<'c, 'a> {
             ));
         }
         Ok(())
+    }
+
+    /// `write_app_data(ssl, &needs_handshake, &written, buf, num)` through the table of methods; before
+    /// 2023 there was no `&written`.
+    fn handed_to_method(&self, write: &Member) -> Option<VirtAddr> {
+        [3, 2].iter().find_map(|place| {
+            structure::hands_on(self.sources, write, &[(0, 0), (*place, 1)])
+        })
     }
 
     fn evidence(
@@ -398,7 +404,7 @@ impl<'c, 'a> Copy<'c, 'a> {
         let calls = |target: &Member| member.calls(target.entry.addr);
         match name {
             "SSL_write" => {
-                let at = structure::hands_on(self.sources, member, &[(0, 0), (3, 1)])?;
+                let at = self.handed_to_method(member)?;
                 let handshake = roles.handshake.filter(|target| calls(target));
                 Some(format!(
                     "hands connection and buffer to a method of the connection at {at}{}",

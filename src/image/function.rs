@@ -177,6 +177,7 @@ impl<'a> Functions<'a> {
 
     /// A cold part of a function: never called, jumped into from elsewhere.
     fn is_apart(&self, range: CodeRange) -> bool {
+        let unwind = self.unwind.as_ref();
         let into = self.edges.within(range.start, range.end);
         let outside = |from: VirtAddr| from < range.start || range.end <= from;
         let is_called = into
@@ -185,15 +186,43 @@ impl<'a> Functions<'a> {
         if is_called {
             return false;
         }
+        if self.runs_with_frame(range) {
+            return true;
+        }
+        // A tail call jumps to the first instruction, and mostly without a condition. A part that stands
+        // apart jumps back into the middle of its function.
+        let mut jumps = into.iter().filter(|edge| outside(edge.from));
+        jumps.any(|edge| {
+            let is_odd = edge.target != range.start || edge.kind == EdgeKind::Branch;
+            let source = unwind.and_then(|unwind| unwind.covering(edge.from));
+            let is_function = |source: &CodeRange| !self.runs_with_frame(*source);
+            is_odd
+                && source
+                    .filter(is_function)
+                    .is_some_and(|source| self.is_instruction(source, edge.from))
+        })
+    }
+
+    /// Whether an instruction begins at `addr`, read in one go from where the code around it begins: what
+    /// looks like a jump may be a part of something else.
+    fn is_instruction(&self, range: CodeRange, addr: VirtAddr) -> bool {
+        let mut at = range.start;
+        for _ in 0..INSNS_MAX {
+            if at >= addr {
+                break;
+            }
+            match self.decoder.decode(at) {
+                Some(insn) => at = insn.end(),
+                None => return false,
+            }
+        }
+        at == addr
+    }
+
+    fn runs_with_frame(&self, range: CodeRange) -> bool {
         let frame_at_entry = if self.decoder.is_x86() { 8 } else { 0 };
         let unwind = self.unwind.as_ref();
-        let has_frame =
-            unwind.is_some_and(|unwind| unwind.has_frame(range.start, frame_at_entry));
-        let mut jumps = into.iter().filter(|edge| outside(edge.from));
-        // A tail call jumps to the first instruction, and mostly without a condition.
-        let is_entered_oddly = jumps
-            .any(|edge| edge.target != range.start || edge.kind == EdgeKind::Branch);
-        has_frame || is_entered_oddly
+        unwind.is_some_and(|unwind| unwind.has_frame(range.start, frame_at_entry))
     }
 
     /// All that jump into a part must belong to one function.
