@@ -134,7 +134,10 @@ impl<'c, 'a> Copy<'c, 'a> {
     fn refusal(&self, reason: &str) -> Refusal {
         Refusal {
             library: self.facts.library.clone(),
-            reason: format!("function names are stripped; of \"{}\": {reason}", self.path),
+            reason: format!(
+                "function names are stripped; of \"{}\": {reason}",
+                self.path
+            ),
         }
     }
 
@@ -184,7 +187,10 @@ impl<'c, 'a> Copy<'c, 'a> {
         let [(write, first_line)] = writers.as_slice() else {
             return Err(match writers.as_slice() {
                 [] => "no function has the errors of SSL_write in their order".into(),
-                several => format!("SSL_write: ambiguous: {}", list(several.iter().map(|(m, _)| *m))),
+                several => format!(
+                    "SSL_write: ambiguous: {}",
+                    list(several.iter().map(|(m, _)| *m))
+                ),
             });
         };
         let (read, peek) = self.readers(*first_line)?;
@@ -227,8 +233,8 @@ impl<'c, 'a> Copy<'c, 'a> {
         });
         // It writes through the table of methods.
         let mut insns = member.body.insns.values();
-        let is_virtual = insns
-            .any(|insn| matches!(insn.flow, Flow::CallIndirect | Flow::JumpIndirect));
+        let is_virtual =
+            insns.any(|insn| matches!(insn.flow, Flow::CallIndirect | Flow::JumpIndirect));
         found.filter(|_| is_virtual)
     }
 
@@ -248,10 +254,14 @@ impl<'c, 'a> Copy<'c, 'a> {
         }
         let has_it = |member: &&Member| {
             let sites = self.sites(member);
-            sites.iter().any(|site| site.reason == wanted && site.line == line)
+            sites
+                .iter()
+                .any(|site| site.reason == wanted && site.line == line)
         };
-        let (consuming, other): (Vec<_>, Vec<_>) =
-            self.members().filter(has_it).partition(|member| self.consumed_at(member).is_some());
+        let (consuming, other): (Vec<_>, Vec<_>) = self
+            .members()
+            .filter(has_it)
+            .partition(|member| self.consumed_at(member).is_some());
         match (consuming.as_slice(), other.as_slice()) {
             ([read], []) => Ok((read, None)),
             ([read], [peek]) => Ok((read, Some(peek))),
@@ -277,7 +287,10 @@ impl<'c, 'a> Copy<'c, 'a> {
                 "SSL_peek is at {}, and nothing that calls it consumes",
                 peek.entry.addr
             )),
-            several => Err(format!("SSL_read: ambiguous: {}", list(several.iter().copied()))),
+            several => Err(format!(
+                "SSL_read: ambiguous: {}",
+                list(several.iter().copied())
+            )),
         }
     }
 
@@ -355,9 +368,9 @@ impl<'c, 'a> Copy<'c, 'a> {
     /// `write_app_data(ssl, &needs_handshake, &written, buf, num)` through the table of methods; before
     /// 2023 there was no `&written`.
     fn handed_to_method(&self, write: &Member) -> Option<VirtAddr> {
-        [3, 2].iter().find_map(|place| {
-            structure::hands_on(self.sources, write, &[(0, 0), (*place, 1)])
-        })
+        [3, 2]
+            .iter()
+            .find_map(|place| structure::hands_on(self.sources, write, &[(0, 0), (*place, 1)]))
     }
 
     fn evidence(
@@ -372,7 +385,12 @@ impl<'c, 'a> Copy<'c, 'a> {
         if !sites.is_empty() {
             let shown: Vec<_> = sites
                 .iter()
-                .map(|site| format!("reason {} on line {} (call at {})", site.reason, site.line, site.at))
+                .map(|site| {
+                    format!(
+                        "reason {} on line {} (call at {})",
+                        site.reason, site.line, site.at
+                    )
+                })
                 .collect();
             let method = if self.nameless {
                 Method::Reasons

@@ -15,8 +15,8 @@ use super::sources::{ErrorCall, Member, PathText, Says, Source, Sources};
 use super::structure::{self, evidence};
 use super::{Case, Finder, version};
 use crate::error::{Error, Result};
-use crate::image::values::{Value, Values};
 use crate::image::VirtAddr;
+use crate::image::values::{Value, Values};
 use crate::symdb::{self, Library, Role};
 
 /// `ERR_LIB_SSL` errors of OpenSSL come from a C file.
@@ -204,7 +204,9 @@ impl<'c> Copies<'c, '_> {
         let facts = self.facts.function(label).filter(|facts| facts.internal);
         let ex = label.replace("ssl_", "SSL_").replace("_internal", "_ex");
         let ex2 = self.facts.function(&format!("{ex}2"));
-        let ex = ex2.filter(|_| self.refuses_flags(member)).or(self.facts.function(&ex));
+        let ex = ex2
+            .filter(|_| self.refuses_flags(member))
+            .or(self.facts.function(&ex));
         let (Some(_), Some(ex)) = (facts, ex) else {
             return label;
         };
@@ -241,7 +243,7 @@ impl<'c> Copies<'c, '_> {
         };
         let pure: Vec<_> = all
             .iter()
-            .filter(|member| !self.labels(member).iter().any(|label| is_other(&label)))
+            .filter(|member| !self.labels(member).iter().any(is_other))
             .copied()
             .collect();
         let all = if pure.is_empty() && !facts.internal && moves_data(facts.role) {
@@ -249,9 +251,14 @@ impl<'c> Copies<'c, '_> {
         } else {
             pure
         };
-        let all = all.into_iter().filter_map(|member| self.candidate(facts, member));
+        let all = all
+            .into_iter()
+            .filter_map(|member| self.candidate(facts, member));
         let mut all: Vec<_> = all.collect();
-        if let Some(symbol) = all.iter().position(|candidate| self.is_named(facts, candidate)) {
+        if let Some(symbol) = all
+            .iter()
+            .position(|candidate| self.is_named(facts, candidate))
+        {
             all.swap(0, symbol);
             all.truncate(1);
         }
@@ -355,7 +362,11 @@ impl<'c> Copies<'c, '_> {
         ))
     }
 
-    fn function(&self, facts: &symdb::Function, mut candidate: Candidate<'c>) -> Result<Function, String> {
+    fn function(
+        &self,
+        facts: &symdb::Function,
+        mut candidate: Candidate<'c>,
+    ) -> Result<Function, String> {
         let member = candidate.member;
         let list = std::mem::take(&mut candidate.evidence);
         let mut function = structure::function(self.case, facts, member, list)?;
@@ -381,7 +392,9 @@ impl<'c> Copies<'c, '_> {
             })
             .collect();
         if handed.iter().any(|with_flags| *with_flags != refuses_flags) {
-            return Err("abi unknown: its callers and its errors disagree about write flags".into());
+            return Err(
+                "abi unknown: its callers and its errors disagree about write flags".into(),
+            );
         }
         if refuses_flags {
             function.call.out = Some(4);
@@ -397,7 +410,11 @@ impl<'c> Copies<'c, '_> {
             .collect();
         self.refusal(
             facts,
-            format!("ambiguous: {} candidates ({})", candidates.len(), places.join(", ")),
+            format!(
+                "ambiguous: {} candidates ({})",
+                candidates.len(),
+                places.join(", ")
+            ),
         )
     }
 

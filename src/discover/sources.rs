@@ -79,7 +79,10 @@ pub(super) enum Says {
     },
     /// `ERR_set_debug(file, line, function)`, of OpenSSL 3 and 4. The reason is handed to a call that
     /// follows.
-    Name { function: String, reason: Option<u64> },
+    Name {
+        function: String,
+        reason: Option<u64>,
+    },
 }
 
 /// A function that hands a source path to others.
@@ -113,7 +116,10 @@ impl Member {
         self.errors.iter().flat_map(|error| {
             let before = self.calls.iter().rev().find(|call| call.at < error.at);
             let opens = before.filter(|_| matches!(error.says, Says::Name { .. }));
-            opens.and_then(|call| call.callee).into_iter().chain([error.callee])
+            opens
+                .and_then(|call| call.callee)
+                .into_iter()
+                .chain([error.callee])
         })
     }
 }
@@ -241,7 +247,8 @@ pub(super) fn functions_near<'a>(
     let pages = Pages::covering(image, windows);
     let unwind = UnwindTable::new(image);
     // Conditional jumps over long distances lead to parts that stand apart, which only tables tell.
-    let has_table = unwind.is_some_and(|unwind| places.iter().any(|at| unwind.covering(*at).is_some()));
+    let has_table =
+        unwind.is_some_and(|unwind| places.iter().any(|at| unwind.covering(*at).is_some()));
     let edges = Edges::into_pages(image, &decoder, &pages, has_table);
     Functions::new(image, decoder, edges)
 }
@@ -340,9 +347,9 @@ fn references(
         let last = hit.start.0 + (hit.text.len() as u64).saturating_sub(9);
         let inside: Vec<_> = (hit.start.0..last).skip(1).map(VirtAddr).collect();
         let more = xref::find(image, decoder, &inside);
-        let counted = inside.iter().max_by_key(|addr| {
-            more.iter().filter(|xref| xref.target == **addr).count()
-        });
+        let counted = inside
+            .iter()
+            .max_by_key(|addr| more.iter().filter(|xref| xref.target == **addr).count());
         let best = counted.filter(|addr| is_used(&more, **addr));
         match best.and_then(|addr| hit.path(*addr)) {
             Some(path) => {
@@ -466,6 +473,8 @@ fn text_at<'a>(image: &Image<'a>, addr: u64, max: usize) -> Option<&'a [u8]> {
 fn identifier_at(image: &Image<'_>, addr: u64) -> Option<String> {
     const IDENTIFIER_MAX: usize = 80;
     let text = text_at(image, addr, IDENTIFIER_MAX)?;
-    let is_word = text.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+    let is_word = text
+        .iter()
+        .all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
     (is_word && !text.is_empty()).then(|| String::from_utf8_lossy(text).into_owned())
 }

@@ -81,22 +81,19 @@ pub(super) fn hands_on(
 
 /// Adds what structure tells to what names tell. A copy that both know is one finding; where the two
 /// disagree, the symbol tables win and the other is refused.
-pub(super) fn join(named: Option<Found>, copies: Vec<Finding>, refused: Vec<Refusal>) -> Option<Found> {
+pub(super) fn join(
+    named: Option<Found>,
+    copies: Vec<Finding>,
+    refused: Vec<Refusal>,
+) -> Option<Found> {
     let mut found = named.unwrap_or_default();
     for copy in copies {
-        let same = |theirs: &Finding| {
-            let mut pairs = theirs.functions.iter().flat_map(|theirs| {
-                let ours = copy.functions.iter();
-                ours.map(move |ours| (theirs, ours))
-            });
-            pairs.any(|(theirs, ours)| theirs.vaddr == ours.vaddr && theirs.name == ours.name)
-        };
-        match found.findings.iter().position(same) {
-            Some(n) => {
-                if let Some(theirs) = found.findings.get_mut(n) {
-                    merge(theirs, copy, &mut found.refused);
-                }
-            }
+        let known = found
+            .findings
+            .iter()
+            .position(|theirs| same_prefix(theirs, &copy).is_some());
+        match known.and_then(|n| found.findings.get_mut(n)) {
+            Some(theirs) => merge(theirs, copy, &mut found.refused),
             None => found.findings.push(copy),
         }
     }
@@ -107,13 +104,26 @@ pub(super) fn join(named: Option<Found>, copies: Vec<Finding>, refused: Vec<Refu
     (!found.findings.is_empty() || !found.refused.is_empty()).then_some(found)
 }
 
+/// What stands before all names of a copy that is known by names already; `None` if it is another copy.
+fn same_prefix(theirs: &Finding, copy: &Finding) -> Option<String> {
+    theirs.functions.iter().find_map(|known| {
+        let mut ours = copy.functions.iter();
+        let prefix = |ours: &Function| known.name.strip_suffix(&ours.name).map(str::to_owned);
+        ours.find(|ours| ours.vaddr == known.vaddr).and_then(prefix)
+    })
+}
+
 fn merge(theirs: &mut Finding, copy: Finding, refused: &mut Vec<Refusal>) {
+    let prefix = same_prefix(theirs, &copy).unwrap_or_default();
     theirs.guard = theirs.guard.or(copy.guard);
-    for ours in copy.functions {
+    for mut ours in copy.functions {
+        ours.name = format!("{prefix}{}", ours.name);
         let known = theirs.functions.iter_mut();
         match known.into_iter().find(|known| known.name == ours.name) {
             Some(known) if known.vaddr == ours.vaddr => {
                 known.evidence.extend(ours.evidence);
+                known.evidence.sort_by_key(|evidence| evidence.method);
+                known.evidence.dedup();
                 known.confidence = Confidence::High;
             }
             Some(known) => refused.push(Refusal {
@@ -132,7 +142,7 @@ fn merge(theirs: &mut Finding, copy: Finding, refused: &mut Vec<Refusal>) {
 pub(super) fn symbol_evidence(case: &Case<'_>, name: &str, addr: VirtAddr) -> Vec<Evidence> {
     let named = case.names.defined.iter();
     let mut evidence: Vec<_> = named
-        .filter(|named| named.prefix.is_empty() && named.name == name && named.addr == addr)
+        .filter(|named| named.name == name && named.addr == addr)
         .map(|named| named.evidence.clone())
         .collect();
     evidence.dedup();

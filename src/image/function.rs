@@ -400,7 +400,11 @@ impl Walk<'_, '_> {
             self.body.insns.insert(at, insn);
             match insn.flow {
                 Flow::Next | Flow::CallIndirect => {}
-                Flow::Call(_) if self.functions.is_last_call(insn.end(), self.ranges.is_empty()) => {
+                Flow::Call(_)
+                    if self
+                        .functions
+                        .is_last_call(insn.end(), self.ranges.is_empty()) =>
+                {
                     return;
                 }
                 Flow::Call(_) => {}

@@ -216,7 +216,10 @@ impl<'a> Image<'a> {
         let mut segments = self.segments.iter().filter(|segment| segment.executable);
         let left = segments.find_map(|segment| {
             let inside = addr.0.checked_sub(segment.vaddr)?;
-            segment.file_size.checked_sub(inside).filter(|left| *left > 0)
+            segment
+                .file_size
+                .checked_sub(inside)
+                .filter(|left| *left > 0)
         })?;
         self.file_range(offset.0, left)
     }
@@ -287,10 +290,7 @@ impl<'a> Image<'a> {
         self.ranges(|segment| !segment.writable && !segment.executable)
     }
 
-    fn ranges(
-        &self,
-        wanted: fn(&Segment) -> bool,
-    ) -> impl Iterator<Item = (u64, &'a [u8])> + '_ {
+    fn ranges(&self, wanted: fn(&Segment) -> bool) -> impl Iterator<Item = (u64, &'a [u8])> + '_ {
         // Headers may claim the same bytes again and again; an honest file does so once at most.
         let mut budget = self.data.len().saturating_mul(2);
         self.segments

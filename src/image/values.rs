@@ -348,7 +348,13 @@ impl<'b, 'a> Values<'b, 'a> {
     pub fn next_call(&self, at: VirtAddr) -> Option<CallArgs> {
         let start = self.body.insns.get(&at)?.end();
         let mut calls = BTreeSet::new();
-        self.follow(start, self.blocks.get(&start)?.clone(), 0, &mut 0, &mut calls);
+        self.follow(
+            start,
+            self.blocks.get(&start)?.clone(),
+            0,
+            &mut 0,
+            &mut calls,
+        );
         calls.pop_first()
     }
 

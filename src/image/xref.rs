@@ -291,7 +291,15 @@ fn x86_edges(code: &[u8], start: u64, pages: &Pages, with_branches: bool, edges:
     };
     for at in memchr::memchr2_iter(0xe8, 0xe9, code) {
         let is_call = code.get(at) == Some(&0xe8);
-        add(at, 1, if is_call { EdgeKind::Call } else { EdgeKind::Jump });
+        add(
+            at,
+            1,
+            if is_call {
+                EdgeKind::Call
+            } else {
+                EdgeKind::Jump
+            },
+        );
     }
     if !with_branches {
         return;
@@ -303,13 +311,7 @@ fn x86_edges(code: &[u8], start: u64, pages: &Pages, with_branches: bool, edges:
     }
 }
 
-fn a64_edges(
-    code: &[u8],
-    start: u64,
-    decoder: &Decoder<'_>,
-    pages: &Pages,
-    edges: &mut Vec<Edge>,
-) {
+fn a64_edges(code: &[u8], start: u64, decoder: &Decoder<'_>, pages: &Pages, edges: &mut Vec<Edge>) {
     for (n, bytes) in code.as_chunks::<4>().0.iter().enumerate() {
         let word = u32::from_le_bytes(*bytes);
         // b, bl; b.cond, cbz, tbz

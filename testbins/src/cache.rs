@@ -16,6 +16,9 @@ const BUILDER: &str = concat!(
     include_str!("post.rs"),
     include_str!("prefix.rs"),
     include_str!("tool.rs"),
+    include_str!("vendored/boringssl.rs"),
+    include_str!("vendored/make.rs"),
+    include_str!("vendored/openssl.rs"),
 );
 
 /// The folder for `inputs`, made by `fill` if it is not there yet. `label` is for people.

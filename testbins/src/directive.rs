@@ -33,7 +33,9 @@ pub struct Recipe {
 pub struct Variant {
     /// The name without any post step.
     pub name: String,
-    /// For gcc, after the sources.
+    /// `gcc`, or what understands the same flags.
+    pub compiler: String,
+    /// For the compiler, after the sources.
     pub flags: Vec<String>,
     /// Set where the library's symbols are renamed.
     pub prefix: Option<Prefix>,
@@ -142,6 +144,7 @@ impl Recipe {
             "PrefixShared" => self.set_prefix(first, rest, true)?,
             "Variant" => self.variants.push(Variant {
                 name: first.clone(),
+                compiler: "gcc".to_owned(),
                 flags: rest.to_vec(),
                 prefix: None,
             }),

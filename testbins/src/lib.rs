@@ -8,6 +8,9 @@
 //! it was linked stays beside it as [`Testbin::twin`], so a test can read the true addresses from
 //! the twin's symbol table and demand that they are found in the copy that has none.
 //!
+//! **Other libraries than the system's.** [`vendored`] compiles OpenSSL and BoringSSL from sources that
+//! crates carry and links the same programs against them, stripped, with their twins.
+//!
 //! # Directives
 //!
 //! A line that starts with `//#` is a directive; words are separated by spaces.
@@ -34,6 +37,7 @@ mod post;
 mod prefix;
 pub mod run;
 mod tool;
+pub mod vendored;
 
 pub use post::Post;
 

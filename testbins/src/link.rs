@@ -1,4 +1,4 @@
-//! Compiles and links one variant of a program with gcc. The result is the twin of all that the
+//! Compiles and links one variant of a program. The result is the twin of all that the
 //! post steps make of it.
 
 use std::fs;
@@ -74,7 +74,7 @@ impl Inputs {
         }
         flags.extend_from_slice(&variant.flags);
         Ok(Self {
-            compiler: tool::run("gcc", Path::new("/"), ["--version"])?,
+            compiler: tool::run(&variant.compiler, Path::new("/"), ["--version"])?,
             libraries: libraries(&flags)?,
             flags,
             prefix: variant
@@ -90,7 +90,7 @@ impl Inputs {
     fn link(&self, recipe: &Recipe, variant: &Variant, folder: &Path) -> Result<(), Unbuilt> {
         let objects = tempfile::tempdir()
             .map_err(|error| Unbuilt::failed("failed to make a temporary folder", error))?;
-        self.compile(recipe, objects.path())?;
+        self.compile(recipe, &variant.compiler, objects.path())?;
         let output = path_text(&folder.join(recipe.name()));
         let mut arguments = vec!["-Wl,--build-id".to_owned(), "-o".to_owned(), output];
         arguments.extend(entries(objects.path())?.iter().map(|path| path_text(path)));
@@ -103,16 +103,17 @@ impl Inputs {
             }
             None => arguments.extend_from_slice(&self.flags),
         }
-        tool::run("gcc", &source_root(), arguments).map(drop)
+        tool::run(&variant.compiler, &source_root(), arguments).map(drop)
     }
 
-    fn compile(&self, recipe: &Recipe, objects: &Path) -> Result<(), Unbuilt> {
+    fn compile(&self, recipe: &Recipe, compiler: &str, objects: &Path) -> Result<(), Unbuilt> {
         for source in self.compiled_sources(recipe) {
             let object = objects.join(source.replace('/', "-")).with_extension("o");
             let mut arguments = vec!["-c".to_owned(), source, "-o".to_owned(), path_text(&object)];
-            let flags = self.flags.iter().filter(|flag| !flag.starts_with("-l"));
+            let is_library = |flag: &str| flag.starts_with("-l") || flag.ends_with(".a");
+            let flags = self.flags.iter().filter(|flag| !is_library(flag));
             arguments.extend(flags.cloned());
-            tool::run("gcc", &source_root(), arguments)?;
+            tool::run(compiler, &source_root(), arguments)?;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use agentsight_testbins::{Unbuilt, build, list};
+use agentsight_testbins::{Testbin, Unbuilt, build, list, vendored};
 
 const USAGE: &str = "usage: testbins list | testbins build PROGRAM VARIANT";
 
@@ -17,7 +17,7 @@ fn main() -> ExitCode {
     let answer = match words.as_slice() {
         ["list"] => list().map(|all| table(&all)),
         ["build", program, variant] => {
-            build(program, variant).map(|testbin| format!("{}\n", testbin.path.display()))
+            build_any(program, variant).map(|testbin| format!("{}\n", testbin.path.display()))
         }
         _ => Err(Unbuilt::Failed(USAGE.to_owned())),
     };
@@ -28,6 +28,15 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => complain(&error),
+    }
+}
+
+/// A variant of the program's own, or a combination of the matrix.
+fn build_any(program: &str, variant: &str) -> Result<Testbin, Unbuilt> {
+    let mut matrix = vendored::MATRIX.iter();
+    match matrix.find(|combination| combination.name == variant) {
+        Some(combination) => vendored::build(program, combination),
+        None => build(program, variant),
     }
 }
 

@@ -11,7 +11,7 @@ mod support;
 use std::path::Path;
 
 use agentsight_testbins::run::{Endpoint, Running, read_logs};
-use agentsight_testbins::{Testbin, list};
+use agentsight_testbins::{Testbin, list, vendored};
 use support::testbin;
 
 fn start(testbin: &Testbin, log: &Path, options: &[&str]) -> Running {
@@ -139,6 +139,43 @@ fn every_variant_runs() {
                 talk(family, &variant, "2", &[], &["--messages", "2"]);
             }
         }
+    }
+}
+
+/// A library that was compiled here must work, or live tests on it would show nothing.
+#[test]
+fn vendored_libraries_run() {
+    for combination in vendored::wanted() {
+        let Some(built) = support::vendored("openssl/pair", combination) else {
+            continue;
+        };
+        let options = ["--iterations", "2", "--size", "20000", "--peek"];
+        let log = tempfile::tempdir().expect("a temporary folder");
+        finish(combination.name, start(&built, log.path(), &options));
+        let ends = read_logs(log.path()).expect("logs");
+        assert!(assert_both_ends_agree(combination.name, &ends) > 0);
+    }
+}
+
+/// The ways past `SSL_read` and `SSL_write` must carry the bytes that they log.
+#[test]
+fn other_ways_in() {
+    for (program, variant) in [
+        ("openssl/ex", "dyn-O2"),
+        ("openssl/ex", "static.strip"),
+        ("openssl/bio", "dyn-O2"),
+        ("openssl/bio", "embedded.strip"),
+    ] {
+        let Some(testbin) = testbin(program, variant) else {
+            continue;
+        };
+        let what = format!("{program} {variant}");
+        let log = tempfile::tempdir().expect("a temporary folder");
+        let options = ["--size", "50000", "--reuse", "3"];
+        finish(&what, start(&testbin, log.path(), &options));
+        let ends = read_logs(log.path()).expect("logs");
+        assert!(assert_both_ends_agree(&what, &ends) > 0);
+        assert_eq!(ends.len(), 6, "{what}");
     }
 }
 

@@ -38,6 +38,7 @@ fn openssl() -> Vec<String> {
     let functions = library
         .functions
         .iter()
+        .filter(|function| !function.internal)
         .map(|function| function.name.clone());
     let all: BTreeSet<String> = functions.chain(library.core.iter().cloned()).collect();
     all.into_iter().collect()

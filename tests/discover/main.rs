@@ -14,6 +14,7 @@
 mod made;
 #[path = "../support/mod.rs"]
 mod support;
+mod twins;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -21,10 +22,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use agentsight::discover::{Finding, Method, Report, examine};
+use agentsight::discover::{Finding, Function, Method, Report, examine};
 use agentsight::image::ImageFile;
 use agentsight::image::debug_file::DebugDirs;
-use agentsight::symdb::SymbolDb;
+use agentsight::symdb::{self, SymbolDb};
 use agentsight_testbins::Testbin;
 use support::truth::{self, Place, Tables};
 use support::{require, sample, testbin};
@@ -60,26 +61,66 @@ fn twin_of(testbin: &Testbin) -> &Path {
     testbin.library.as_ref().unwrap_or(&testbin.twin)
 }
 
-/// Is this a function that symbol-db knows of one of these libraries?
+/// Is this an exported function that symbol-db knows of one of these libraries?
 fn known(libraries: &[&str]) -> impl Fn(&str) -> bool + use<> {
+    known_if(libraries, |function| !function.internal)
+}
+
+fn known_if(
+    libraries: &[&str],
+    wanted: fn(&symdb::Function) -> bool,
+) -> impl Fn(&str) -> bool + use<> {
     let db = SymbolDb::load().unwrap();
     let names: BTreeSet<String> = libraries
         .iter()
         .filter_map(|library| db.library(library))
         .flat_map(|library| {
-            library
-                .functions
-                .iter()
+            let functions = library.functions.iter();
+            functions
+                .filter(|function| wanted(function))
                 .map(|function| function.name.clone())
         })
         .collect();
     move |name: &str| names.contains(name.strip_prefix(PREFIX).unwrap_or(name))
 }
 
+/// What structure alone tells.
+const STRUCTURE: &[Method] = &[
+    Method::ErrorNames,
+    Method::ErrorCodes,
+    Method::ErrorSites,
+    Method::MethodTable,
+    Method::Calls,
+    Method::Reasons,
+];
+
+/// Whether a name in some table led to the function.
+fn is_named(function: &&Function) -> bool {
+    let mut methods = function.evidence.iter().map(|evidence| evidence.method);
+    methods.any(|method| !STRUCTURE.contains(&method))
+}
+
+/// Exported functions that are named somewhere.
 fn found(findings: &[Finding]) -> BTreeSet<Place> {
+    let db = SymbolDb::load().unwrap();
+    let is_internal = |finding: &Finding, name: &str| {
+        let facts = db.library(&finding.library).unwrap();
+        let name = name.strip_prefix(PREFIX).unwrap_or(name);
+        facts
+            .function(name)
+            .is_some_and(|function| function.internal)
+    };
     findings
         .iter()
-        .flat_map(|finding| &finding.functions)
+        .flat_map(|finding| {
+            finding
+                .functions
+                .iter()
+                .map(move |function| (finding, function))
+        })
+        .filter(|(finding, function)| !is_internal(finding, &function.name))
+        .map(|(_, function)| function)
+        .filter(is_named)
         .map(|function| {
             (
                 function.name.clone(),
@@ -147,7 +188,7 @@ fn check(testbin: &Testbin) {
             "{about}: {}",
             finding.library
         );
-        for function in &finding.functions {
+        for function in finding.functions.iter().filter(is_named) {
             let methods = function.evidence.iter().map(|evidence| evidence.method);
             let method = method_after(&testbin.variant);
             assert!(
@@ -168,7 +209,48 @@ fn check(testbin: &Testbin) {
         truth::imports(file_of(testbin), &wanted),
         "{about}: imports"
     );
-    check_refusals(testbin, &report, truth.is_empty());
+    check_structure(testbin, &report, truth.is_empty());
+}
+
+/// What is found by structure is where the twin has it; a copy without any name left is found like that.
+fn check_structure(testbin: &Testbin, report: &Report, is_nameless: bool) {
+    let about = format!("{} {}", testbin.program, testbin.variant);
+    let wanted = known_if(&families(testbin), |_| true);
+    // Local symbols are not renamed with the others.
+    let plain = |name: &str| name.strip_prefix(PREFIX).unwrap_or(name).to_owned();
+    let twin = agreed_truth(twin_of(testbin), Tables::All, &wanted).into_iter();
+    let twin: BTreeSet<Place> = twin
+        .map(|(name, vaddr, offset)| (plain(&name), vaddr, offset))
+        .collect();
+    let functions = || {
+        report
+            .findings
+            .iter()
+            .flat_map(|finding| &finding.functions)
+    };
+    for function in functions() {
+        let place = (
+            function.name.clone(),
+            function.vaddr.0,
+            function.file_offset.0,
+        );
+        assert!(twin.contains(&place), "{about}: {place:?} is wrong");
+    }
+    let has_openssl = families(testbin).contains(&"openssl")
+        && !testbin.variant.starts_with("dyn")
+        && testbin.program != "standin/openssl";
+    if has_openssl && is_nameless {
+        for name in [
+            "ssl_read_internal",
+            "ssl_write_internal",
+            "SSL_do_handshake",
+        ] {
+            let is_it = |function: &Function| plain(&function.name) == name;
+            assert!(functions().any(is_it), "{about}: {name} was not found");
+        }
+        return;
+    }
+    check_refusals(testbin, report, is_nameless);
 }
 
 /// A library that is inside without names must be refused, one that is not inside must not.
@@ -316,7 +398,8 @@ fn assert_dwarf_suffices(twin: &Path, folder: &tempfile::TempDir) {
     let mut functions = report
         .findings
         .iter()
-        .flat_map(|finding| &finding.functions);
+        .flat_map(|finding| &finding.functions)
+        .filter(is_named);
     assert!(functions.all(|function| function.evidence[0].method == Method::Dwarf));
 }
 
@@ -527,13 +610,30 @@ fn cffi_wrappers_are_not_the_library() {
     assert!(names.iter().all(|name| !name.contains("cffi")), "{names:?}");
 }
 
-/// A file without names would yield an address, which can only be a wrong one.
+/// A program without names would show nothing, or an object that is no connection be taken for one.
 #[test]
-fn nameless_programs_give_no_address() {
+fn nameless_boringssl_is_found_and_guarded() {
     let bun = require!(check_sample("bun-x64-1.4"));
-    assert!(bun.findings.is_empty());
-    assert_eq!(bun.refused.len(), 1, "{:?}", bun.refused);
-    assert_eq!(bun.refused[0].library, "boringssl");
+    assert_eq!(bun.refused, []);
+    let [finding] = &bun.findings[..] else {
+        panic!("{:?}", bun.findings);
+    };
+    assert_eq!(finding.library, "boringssl");
+    assert!(finding.guard.is_some());
+    for name in ["SSL_read", "SSL_write", "SSL_do_handshake", "tls_free"] {
+        assert!(
+            finding
+                .functions
+                .iter()
+                .any(|function| function.name == name),
+            "{name}"
+        );
+    }
+}
+
+/// rustls has none of the functions that are looked for: an address could only be a wrong one.
+#[test]
+fn other_libraries_give_no_address() {
     let uv = require!(check_sample("uv"));
     assert!(uv.findings.is_empty());
 }
@@ -547,12 +647,15 @@ fn table(report: &Report, truth: &Path) -> String {
     for finding in &report.findings {
         let version = finding.version.as_deref().unwrap_or("of unknown version");
         writeln!(out, "{} {version}", finding.library).unwrap();
-        let all = truth::functions(truth, Tables::All, &known(&[&finding.library]));
+        let wanted = known_if(&[&finding.library], |_| true);
+        let all = truth::functions(truth, Tables::All, &wanted);
         for function in &finding.functions {
-            let methods = function
+            let methods: BTreeSet<Method> = function
                 .evidence
                 .iter()
-                .map(|evidence| evidence.method.as_str());
+                .map(|evidence| evidence.method)
+                .collect();
+            let methods = methods.iter().map(|method| method.as_str());
             writeln!(
                 out,
                 "  {:29} {:9} {:6}  {:21} {}",

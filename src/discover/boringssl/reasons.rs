@@ -59,16 +59,16 @@ struct Hidden {
     file: VirtAddr,
 }
 
-fn hidden_file<'a>(
-    image: &'a Image<'a>,
-    decoder: Decoder<'a>,
-    facts: &Library,
-) -> Option<Hidden> {
+fn hidden_file<'a>(image: &'a Image<'a>, decoder: Decoder<'a>, facts: &Library) -> Option<Hidden> {
     let numbers = facts.errors.as_ref()?;
-    let reasons: Vec<u64> = ["SHOULD_NOT_HAVE_BEEN_CALLED", "UNINITIALIZED", "SSL_HANDSHAKE_FAILURE"]
-        .iter()
-        .filter_map(|name| facts.reason(name))
-        .collect();
+    let reasons: Vec<u64> = [
+        "SHOULD_NOT_HAVE_BEEN_CALLED",
+        "UNINITIALIZED",
+        "SSL_HANDSHAKE_FAILURE",
+    ]
+    .iter()
+    .filter_map(|name| facts.reason(name))
+    .collect();
     let clusters = clusters(image, &decoder, numbers.library, &reasons);
     if clusters.is_empty() {
         return None;
@@ -87,7 +87,12 @@ fn hidden_file<'a>(
 }
 
 /// The address that all errors with these reasons hand over behind the reason.
-fn file_of(image: &Image<'_>, calls: &[CallArgs], library: u64, reasons: &[u64]) -> Option<VirtAddr> {
+fn file_of(
+    image: &Image<'_>,
+    calls: &[CallArgs],
+    library: u64,
+    reasons: &[u64],
+) -> Option<VirtAddr> {
     let file_with = |reason: u64| {
         calls.iter().find_map(|call| {
             let args = call.args.map(|value| value.constant());
@@ -109,7 +114,12 @@ fn file_of(image: &Image<'_>, calls: &[CallArgs], library: u64, reasons: &[u64])
 }
 
 /// Places where the library's number is handed over and all the reasons are not far.
-fn clusters(image: &Image<'_>, decoder: &Decoder<'_>, library: u64, reasons: &[u64]) -> Vec<VirtAddr> {
+fn clusters(
+    image: &Image<'_>,
+    decoder: &Decoder<'_>,
+    library: u64,
+    reasons: &[u64],
+) -> Vec<VirtAddr> {
     let mut found = Vec::new();
     for needle in decoder.loads_of(0, library as u32) {
         let finder = memmem::Finder::new(&needle);
@@ -135,7 +145,9 @@ fn has_all(decoder: &Decoder<'_>, window: &[u8], reasons: &[u64]) -> bool {
         // As third argument, or as second where the one before was optimised away.
         [2, 1].iter().any(|argument| {
             let needles = decoder.loads_of(*argument, *reason as u32);
-            needles.iter().any(|needle| memmem::find(window, needle).is_some())
+            needles
+                .iter()
+                .any(|needle| memmem::find(window, needle).is_some())
         })
     })
 }

@@ -115,10 +115,7 @@ impl Table {
         }
         let mut list = vec![evidence(
             Method::MethodTable,
-            format!(
-                "the method table at {} has it at {FREE_SLOT:#x}",
-                self.base
-            ),
+            format!("the method table at {} has it at {FREE_SLOT:#x}", self.base),
         )];
         list.extend(structure::symbol_evidence(
             copy.case,

@@ -114,7 +114,11 @@ fn known_effect(word: u32, addr: VirtAddr) -> Option<Effect> {
     if word & 0x3f80_0000 == 0x1100_0000 {
         let shift = 12 * field(word, 22, 1);
         let value = i64::from(field(word, 10, 12) << shift);
-        let value = if word & 0x4000_0000 == 0 { value } else { -value };
+        let value = if word & 0x4000_0000 == 0 {
+            value
+        } else {
+            -value
+        };
         return wide.then(|| Effect::Add {
             dst: rd,
             src: reg(rn),
@@ -164,7 +168,11 @@ fn stepped_base(word: u32) -> Option<Effect> {
 }
 
 fn pair_scale(word: u32) -> u32 {
-    2 + if is_vector(word) { word >> 30 } else { word >> 31 }
+    2 + if is_vector(word) {
+        word >> 30
+    } else {
+        word >> 31
+    }
 }
 
 fn move_wide(word: u32, reg: Reg, wide: bool) -> Option<Effect> {
@@ -199,7 +207,11 @@ fn bitmask(word: u32, wide: bool) -> Option<u64> {
     if ones == size {
         return None;
     }
-    let mask = if size == 64 { u64::MAX } else { (1 << size) - 1 };
+    let mask = if size == 64 {
+        u64::MAX
+    } else {
+        (1 << size) - 1
+    };
     let run = (1u64 << ones) - 1;
     let element = if turn == 0 {
         run

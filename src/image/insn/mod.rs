@@ -202,7 +202,8 @@ impl<'a> Decoder<'a> {
     /// Whether compilers put this between functions, or after a call that does not return: `int3`,
     /// `ud2`, `udf`, `brk`.
     pub fn is_trap(&self, addr: VirtAddr) -> bool {
-        self.decode(addr).is_some_and(|insn| insn.flow == Flow::Stop)
+        self.decode(addr)
+            .is_some_and(|insn| insn.flow == Flow::Stop)
     }
 
     /// Whether functions begin like this and little else does: room on the stack, saved registers, a

@@ -151,7 +151,10 @@ fn moved(insn: &Instruction) -> Option<Effect> {
         });
     }
     let value = immediate(insn, 1)?;
-    Some(Effect::Set(dst, if narrow { value & 0xffff_ffff } else { value }))
+    Some(Effect::Set(
+        dst,
+        if narrow { value & 0xffff_ffff } else { value },
+    ))
 }
 
 fn lea(insn: &Instruction) -> Option<Effect> {

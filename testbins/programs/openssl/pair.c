@@ -39,6 +39,18 @@
 #include <string.h>
 #include <time.h>
 
+// BoringSSL has no _ex functions and counts no references.
+#ifdef OPENSSL_IS_BORINGSSL
+#define SSL_write_ex(...) lacks("--ex")
+#define SSL_read_ex(...) lacks("--ex")
+#define SSL_peek_ex(...) lacks("--ex")
+#define SSL_up_ref(...) lacks("--upref")
+static int lacks(const char *option)
+{
+    die("this library has nothing for %s", option);
+}
+#endif
+
 // Less than one record of a handshake or a message: almost every call is refused a few times.
 #define TINY_ROOM 600
 // One full record and a part of the next: a write is taken in part, then refused. A record that was
