@@ -13,7 +13,10 @@
 #include "emit.h"
 #include "conn.h"
 #include "nspr.h"
+#include "guard.h"
 #include "tls.h"
+#include "go_socket.h"
+#include "go.h"
 #include "lifecycle.h"
 
 /* The helpers for tracing are open to GPL-compatible programs only. */

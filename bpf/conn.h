@@ -63,6 +63,36 @@ static __always_inline void close_conn(const struct conn_key *key, __u16 functio
 	header.flags |= flags;
 	header.offset = conn->offset[DIR_WRITE];
 	header.call_len = conn->offset[DIR_READ];
-	emit_mark(&header);
-	bpf_map_delete_elem(&conns, key);
+	/* Told by whoever removes it: two may come at once. */
+	if (!bpf_map_delete_elem(&conns, key))
+		emit_mark(&header);
+}
+
+static __always_inline void fill_data(struct event_header *header, const struct conn_key *key,
+				      const struct conn *conn, __u64 cookie, __u64 n)
+{
+	__u8 dir = COOKIE_DIRECTION(cookie) & 1;
+
+	fill_conn(header, key, conn, KIND_DATA, COOKIE_FUNCTION(cookie));
+	header->direction = dir;
+	if (COOKIE_FLAGS(cookie) & PROBE_EARLY)
+		header->flags |= FLAG_EARLY;
+	header->offset = conn->offset[dir];
+	header->seq = conn->seq[dir];
+	header->call_len = n;
+}
+
+/* Tells `n` bytes at `buf`. `left` is where the count of what is still to be sent lives: no other
+ * emission may use it at the same time. */
+static __always_inline void emit_plaintext(struct outgoing *out, struct conn *conn, __u64 buf,
+					   __u64 n, __u64 *left)
+{
+	__u8 dir = out->header.direction & 1;
+
+	out->buf = buf;
+	out->left = left;
+	*left = n;
+	emit_call(out);
+	conn->offset[dir] += n;
+	conn->seq[dir] = out->header.seq;
 }

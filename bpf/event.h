@@ -18,6 +18,7 @@ enum agentsight_kind {
 	KIND_CLOSE = 4,     /* the connection object is freed; offsets are final */
 	KIND_EXIT = 5,      /* a process that we follow ended (its last thread) */
 	KIND_LOADER = 6,    /* the dynamic loader changed its list of libraries */
+	KIND_SOCKET = 7, /* what is known of a connection's socket; struct socket_names follows */
 };
 
 enum agentsight_direction {
@@ -48,6 +49,7 @@ struct event_header {
 				KIND_CLOSE: bytes read over the whole life */
 	__u64 seq;           /* counts this direction's records, lost ones included */
 	__u64 missing;       /* bytes that belong after the payload and are not there */
+	__u64 goroutine;     /* Go: the goroutine's number, 0 if unknown */
 	__u32 pid;           /* thread group id, init namespace */
 	__u32 tid;
 	__u32 len;      /* payload bytes that follow */
@@ -59,11 +61,30 @@ struct event_header {
 	__u8 pad[3];
 	char comm[16];
 };
-_Static_assert(sizeof(struct event_header) == 104, "mirrored in src/event/wire.rs");
+_Static_assert(sizeof(struct event_header) == 112, "mirrored in src/event/wire.rs");
+
+/* On which side of a connection the program is. */
+enum agentsight_role {
+	ROLE_CLIENT = 1,
+	ROLE_SERVER = 2,
+};
+
+/* The payload of KIND_SOCKET. Addresses as on the wire: 4 or 16 bytes, or none if unknown. */
+struct socket_names {
+	__u8 role; /* 0 if unknown */
+	__u8 local_len;
+	__u8 peer_len;
+	__u8 pad;
+	__u16 local_port;
+	__u16 peer_port;
+	__u8 local[16];
+	__u8 peer[16];
+};
+_Static_assert(sizeof(struct socket_names) == 40, "mirrored in src/event/wire.rs");
 
 /*
  * What a probe does, packed into the 64 bits of its attach cookie, so that one program serves
- * every function of every C library. Arguments are numbered from 0; NO_ARG means none.
+ * every function of every library with one calling convention. Arguments are numbered from 0; NO_ARG means none.
  *
  *   bits 0-15  function index     bits 16-23 operation        bits 24-31 how the result reads
  *   bits 32-35 buffer argument    bits 36-39 length argument  bits 40-43 out argument
@@ -95,10 +116,12 @@ enum agentsight_result {
 };
 
 enum agentsight_probe_flag {
-	PROBE_NSPR = 1,    /* the object is a PRFileDesc: only TLS ones count */
-	PROBE_EARLY = 2,   /* moves early data */
-	PROBE_RESUMES = 4, /* NULL buffer: goes on with what had to wait (GnuTLS) */
-	PROBE_PEEKS = 8,   /* PR_MSG_PEEK in argument 3: the bytes will be read once more */
+	PROBE_NSPR = 1,      /* the object is a PRFileDesc: only TLS ones count */
+	PROBE_EARLY = 2,     /* moves early data */
+	PROBE_RESUMES = 4,   /* NULL buffer: goes on with what had to wait (GnuTLS) */
+	PROBE_PEEKS = 8,     /* PR_MSG_PEEK in argument 3: the bytes will be read once more */
+	PROBE_GUARDED = 16,  /* `functions` knows what the object's first word must be */
+	PROBE_GO_STACK = 32, /* Go before 1.17: arguments and results are on the stack */
 };
 
 #define NO_ARG 15
@@ -127,6 +150,8 @@ enum agentsight_counter {
 	COUNT_TRUNCATED_BYTES, /* cut off by --max-bytes */
 	COUNT_NESTED_CALLS,    /* calls inside a call that reports the same bytes */
 	COUNT_PLAIN_CALLS,     /* NSPR calls on plain files and sockets */
+	COUNT_WRONG_OBJECT,    /* calls whose object is none of the library's: left out */
+	COUNT_UNDER_WAY_CALLS, /* Go: writes that began before their probes came: left out */
 	COUNT_MAX,
 };
 
@@ -164,9 +189,58 @@ struct conn {
 	__s32 fd;
 	__u32 refs; /* extra references taken while we watched */
 	__u32 handshake_seen;
-	__u32 born; /* we saw the object being made */
+	__u32 born;         /* we saw the object being made */
+	__u32 socket_told;  /* KIND_SOCKET was sent, with the descriptor */
+	__u32 socket_tries; /* Go: how often the descriptor was looked for */
+	__u64 inner;        /* Go: the net.Conn below, which stays the same */
+	__u32 running;      /* Go: calls that have not returned yet */
+	__u32 closing;      /* Go: closed by the function with this index minus one */
 };
-_Static_assert(sizeof(struct conn) == 136, "mirrored in src/event/wire.rs");
+_Static_assert(sizeof(struct conn) == 160, "mirrored in src/event/wire.rs");
+
+/* What the programs must know of a function beyond its cookie, by the cookie's index. */
+struct function {
+	__u64 vaddr;       /* of the probed instruction, before any load bias */
+	__u64 first_word;  /* of the connection object, before any load bias (PROBE_GUARDED) */
+	__u64 attached_ns; /* processes that started later were seen from their start; 0: not yet */
+	__u64 passed;      /* kernel: guard passed at least once */
+	__u64 failed;      /* kernel: how often it failed */
+	__u32 go;          /* index in `go_facts` plus one; 0: none */
+	__u32 pad;
+};
+_Static_assert(sizeof(struct function) == 48, "mirrored in src/event/wire.rs");
+
+/* Places inside of one program's Go types, in bytes from the start of each type. */
+struct go_facts {
+	__u32 conn;      /* tls.Conn.conn, an interface */
+	__u32 is_client; /* tls.Conn.isClient */
+	__u32 sysfd;     /* net.netFD.pfd.Sysfd */
+	__u32 local;     /* net.netFD.laddr, an interface */
+	__u32 peer;      /* net.netFD.raddr, an interface */
+	__u32 ip;        /* net.TCPAddr.IP, a slice */
+	__u32 port;      /* net.TCPAddr.Port */
+	__u32 goid;      /* runtime.g.goid; 0 if unknown */
+};
+_Static_assert(sizeof(struct go_facts) == 32, "mirrored in src/event/wire.rs");
+
+enum agentsight_go_kind {
+	GO_SOCKET = 1,   /* ends the chain: a *net.netFD is its first word */
+	GO_WRAPPER = 2,  /* holds the next net.Conn at `offset` */
+	GO_TCP_ADDR = 3, /* *net.TCPAddr */
+};
+
+struct go_type_key {
+	__u64 rtype; /* before any load bias */
+	__u32 facts; /* index in `go_facts` */
+	__u32 pad;
+};
+_Static_assert(sizeof(struct go_type_key) == 16, "mirrored in src/event/wire.rs");
+
+struct go_type {
+	__u32 kind; /* enum agentsight_go_kind */
+	__u32 offset;
+};
+_Static_assert(sizeof(struct go_type) == 8, "mirrored in src/event/wire.rs");
 
 /* What the `identify` program tells about the caller and one of its open files. */
 struct identity {

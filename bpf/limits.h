@@ -23,6 +23,27 @@
 /* Calls that are running at one moment, one per thread as a rule. More are counted, not seen. */
 #define CALLS_MAX 16384
 
+/*
+ * Go: reads that are running, one per connection as a rule, since goroutines wait there for data.
+ * More are known by their arguments' spill slots.
+ */
+#define GO_READS_MAX 65536
+
+/* Functions that a cookie can tell apart. */
+#define FUNCTIONS_MAX 65536
+
+/* Programs and libraries in Go that are probed in one run. */
+#define GO_FACTS_MAX FILES_MAX
+
+/* Types that hold a net.Conn: a large program has some dozens. */
+#define GO_TYPES_MAX 16384
+
+/* Wrappers around a socket, each of which costs three reads: real programs have up to two. */
+#define GO_HOPS_MAX 4
+
+/* A connection over something that is no socket is not asked forever. */
+#define GO_SOCKET_TRIES_MAX 8
+
 /* Processes whose membership is remembered; evicted ones are asked again. */
 #define PROCESSES_MAX 8192
 

@@ -41,7 +41,8 @@ struct call {
 	__u64 buf;
 	__u64 len;
 	__u64 out;
-	__u8 guard; /* enum nspr_kind */
+	__u64 first_word; /* of the object, if it is guarded; else 0 */
+	__u8 guard;       /* enum nspr_kind */
 	__u8 pad[7];
 };
 
@@ -51,6 +52,67 @@ struct {
 	__type(value, struct call);
 	__uint(max_entries, CALLS_MAX);
 } calls SEC(".maps");
+
+/* Facts beyond the cookie, by its index. User space writes before it attaches; the programs count
+ * their guards' answers. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct function);
+	__uint(max_entries, FUNCTIONS_MAX);
+} functions SEC(".maps");
+
+/*
+ * Go calls that are running. Goroutines change threads, and their stacks move: a call is known by
+ * its goroutine and its distance from the stack's upper end. Made at entry, deleted at return. A
+ * goroutine that dies in the middle leaves one behind, which the next call at that place replaces;
+ * user space deletes those of processes that ended.
+ */
+struct go_call_key {
+	struct process_key process;
+	__u64 g;
+	__u64 depth;
+};
+
+struct go_call {
+	__u64 conn;
+	__u64 buf; /* if on_stack: distance from the stack's upper end */
+	__u64 len;
+	__u64 left;    /* bytes that the running emission still has to send */
+	__u64 conn_id; /* the generation that it is counted in; 0: in none */
+	__u32 on_stack;
+	__u32 pad;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct go_call_key);
+	__type(value, struct go_call);
+	__uint(max_entries, GO_READS_MAX);
+} go_reads SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct go_call_key);
+	__type(value, struct go_call);
+	__uint(max_entries, CALLS_MAX);
+} go_writes SEC(".maps");
+
+/* Where Go programs keep what names a socket. User space writes. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct go_facts);
+	__uint(max_entries, GO_FACTS_MAX);
+} go_facts SEC(".maps");
+
+/* Go types on the way from a tls.Conn to its socket. User space writes. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct go_type_key);
+	__type(value, struct go_type);
+	__uint(max_entries, GO_TYPES_MAX);
+} go_types SEC(".maps");
 
 /* Executables whose processes are reported. User space writes. */
 struct {

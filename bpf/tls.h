@@ -253,20 +253,6 @@ static __always_inline __u64 bytes_at(const struct call *call, struct conn *conn
 	return packet.data + packet.mark;
 }
 
-static __always_inline void fill_data(struct event_header *header, const struct call *call,
-				      const struct conn *conn, __u64 n)
-{
-	__u8 dir = COOKIE_DIRECTION(call->cookie) & 1;
-
-	fill_conn(header, &call->conn, conn, KIND_DATA, COOKIE_FUNCTION(call->cookie));
-	header->direction = dir;
-	if (COOKIE_FLAGS(call->cookie) & PROBE_EARLY)
-		header->flags |= FLAG_EARLY;
-	header->offset = conn->offset[dir];
-	header->seq = conn->seq[dir];
-	header->call_len = n;
-}
-
 /* What could not be judged at entry is asked again; if there is still no answer, it is counted. */
 static __always_inline bool passes_guard(const struct call *call, __u64 n)
 {
@@ -290,7 +276,7 @@ static __always_inline void leave_sendfile(const struct call *call, __u64 ret)
 	if (moved <= seen || !passes_guard(call, moved - seen))
 		return;
 	count(COUNT_SENDFILE_BYTES, moved - seen);
-	fill_data(&header, call, conn, moved);
+	fill_data(&header, &call->conn, conn, call->cookie, moved);
 	header.flags |= FLAG_SENDFILE;
 	header.missing = moved - seen;
 	emit_mark(&header);
@@ -316,20 +302,15 @@ static __always_inline void leave_data(const struct call *call, __u64 ret)
 		count(COUNT_BAD_RESULT, 1);
 		return;
 	}
-	if (!passes_guard(call, n))
+	if (!passes_guard(call, n) || !is_still_right(call, call->conn.ptr))
 		return;
 	if (!conn) {
 		count(COUNT_CONN_FULL_RECORDS, 1);
 		count(COUNT_CONN_FULL_BYTES, n);
 		return;
 	}
-	fill_data(&out.header, call, conn, n);
-	out.buf = bytes_at(call, conn, n);
-	out.left = &conn->left[dir];
-	conn->left[dir] = n;
-	emit_call(&out);
-	conn->offset[dir] += n;
-	conn->seq[dir] = out.header.seq;
+	fill_data(&out.header, &call->conn, conn, call->cookie, n);
+	emit_plaintext(&out, conn, bytes_at(call, conn, n), n, &conn->left[dir]);
 	conn->waiting_buf = 0;
 }
 
@@ -358,7 +339,7 @@ static __always_inline void leave_new(struct call *call, __u64 ret)
 		if ((__s32)ret < 0 || bpf_probe_read_user(&ptr, sizeof(ptr), (void *)call->out))
 			return;
 	}
-	if (!ptr)
+	if (!ptr || !is_still_right(call, ptr))
 		return;
 	call->conn.ptr = ptr;
 	close_conn(&call->conn, COOKIE_FUNCTION(call->cookie), FLAG_REUSED);
@@ -381,6 +362,8 @@ int tls_enter(struct pt_regs *ctx)
 	call.out = argument(ctx, COOKIE_OUT(cookie));
 	if (COOKIE_RESULT(cookie) == RESULT_I32)
 		call.len = (__u32)call.len; /* the upper half of an int argument is undefined */
+	if (COOKIE_FLAGS(cookie) & PROBE_GUARDED && !is_right_object(ctx, &call))
+		return 0;
 	switch (COOKIE_OP(cookie)) {
 	case OP_FREE:
 		release(&call.conn, COOKIE_FUNCTION(cookie));

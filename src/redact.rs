@@ -304,6 +304,7 @@ mod tests {
                     offset,
                     call_len: 0,
                     early: false,
+                    goroutine: None,
                     bytes: chunk.to_vec(),
                 },
             };

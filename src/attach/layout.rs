@@ -2,8 +2,8 @@
 //! BTF, and against the header's own text.
 
 use super::skel::types;
-use crate::event::wire::{self, Counter};
-use crate::event::{Comm, ConnId, Direction, Event, Missing};
+use crate::event::wire::{self, Counter, GoTypeKind};
+use crate::event::{Comm, ConnId, Direction, Event, Missing, Role};
 
 const HEADER: &str = include_str!("../../bpf/event.h");
 
@@ -24,6 +24,7 @@ fn header() -> types::event_header {
         call_len: 6,
         seq: 7,
         missing: 8,
+        goroutine: 14,
         pid: 9,
         tid: 10,
         len: 3,
@@ -54,8 +55,87 @@ fn records_decode_as_the_kernel_lays_them_out() {
     assert_eq!((data.offset, data.call_len, data.seq), (5, 6, 7));
     assert_eq!(data.direction, Direction::Read);
     assert_eq!((data.more, data.early), (true, true));
+    assert_eq!(data.goroutine, Some(14));
     assert_eq!(data.missing, Some((8, Missing::Unreadable)));
     assert_eq!(data.payload, b"abc");
+}
+
+/// The names of a socket land where the decoder reads them; IPv4 in either form is IPv4.
+#[test]
+fn sockets_decode_as_the_kernel_lays_them_out() {
+    let mut local = [0; 16];
+    local[10..].copy_from_slice(&[0xff, 0xff, 127, 0, 0, 1]);
+    let names = types::socket_names {
+        role: 2,
+        local_len: 16,
+        peer_len: 4,
+        pad: 0,
+        local_port: 443,
+        peer_port: 50000,
+        local,
+        peer: [10, 0, 0, 7, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9],
+    };
+    assert_eq!(size_of_val(&names), wire::SOCKET_NAMES_LEN);
+    let mut record = bytes_of(&types::event_header {
+        kind: 7,
+        len: wire::SOCKET_NAMES_LEN as u32,
+        ..header()
+    });
+    record.extend(bytes_of(&names));
+    let Ok(Event::Socket { names, .. }) = wire::decode(&record) else {
+        panic!("not decoded");
+    };
+    assert_eq!(names.role, Some(Role::Server));
+    assert_eq!(names.local, "127.0.0.1:443".parse().ok());
+    assert_eq!(names.peer, "10.0.0.7:50000".parse().ok());
+}
+
+/// What user space tells of functions and Go types is what the kernel side reads.
+#[test]
+fn facts_encode_as_the_kernel_reads_them() {
+    let function = types::function {
+        vaddr: 1,
+        first_word: 2,
+        attached_ns: 3,
+        go: 5,
+        ..Default::default()
+    };
+    let facts = wire::FunctionFacts {
+        vaddr: 1,
+        first_word: 2,
+        attached_ns: 3,
+        go: Some(4),
+    };
+    assert_eq!(size_of_val(&function), wire::FUNCTION_LEN);
+    assert_eq!(bytes_of(&function), facts.encode());
+    let answers = types::function {
+        passed: 6,
+        failed: 7,
+        ..function
+    };
+    assert_eq!(wire::guard_answers(&bytes_of(&answers)), Some((6, 7)));
+    let places = types::go_facts {
+        conn: 1,
+        is_client: 2,
+        sysfd: 3,
+        local: 4,
+        peer: 5,
+        ip: 6,
+        port: 7,
+        goid: 8,
+    };
+    assert_eq!(bytes_of(&places), wire::go_facts([1, 2, 3, 4, 5, 6, 7, 8]));
+    let key = types::go_type_key {
+        rtype: 9,
+        facts: 10,
+        pad: 0,
+    };
+    let value = types::go_type {
+        kind: 2,
+        offset: 11,
+    };
+    let ours = wire::go_type(10, 9, GoTypeKind::Wrapper, 11);
+    assert_eq!((bytes_of(&key), bytes_of(&value)), ours);
 }
 
 /// The table of connections reads as the kernel writes it.

@@ -4,13 +4,16 @@
 //! included, leaves no probe behind. Probes go to an inode (opened file), never to a name.
 
 mod features;
+mod go;
 #[cfg(test)]
 mod layout;
 mod libbpf;
 mod ring;
+mod sites;
 mod skel;
+mod tables;
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
@@ -23,16 +26,19 @@ use libbpf_rs::{
 };
 
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::event::wire::{self, ConnState, Counter};
-use crate::event::{ProcessId, Thread};
+use crate::event::wire;
 use crate::image::{FileIdentity, FileOff};
-use crate::plan::{FUNCTIONS_MAX, Probe, ProbePlan};
+use crate::plan::{FUNCTIONS_MAX, ProbePlan};
 
 pub use features::Features;
 pub use ring::{RingReader, RunningRing};
 
 use libbpf::Blame;
+use sites::{Program, SiteOf, SitesOf};
 use skel::{AgentsightSkel, AgentsightSkelBuilder};
+
+/// Calls with a wrong object, and none with a right one, that it takes to give up on a function.
+const GUARD_FAILURES_MAX: u64 = 64;
 
 /// Most that waits in the ring until its reader is woken (`WAKEUP_BYTES` in `bpf/limits.h`): small enough
 /// to be in the CPU's cache still. A small ring wakes earlier.
@@ -67,13 +73,38 @@ pub struct Attached {
     pub failed: Vec<(String, String)>,
 }
 
+impl Attached {
+    fn refuse(&mut self, of: &SitesOf<'_>, error: &Error) {
+        self.failed.push((of.name.clone(), format!("{error:#}")));
+    }
+}
+
+/// A function whose probes were taken away: its guard never passed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misfit {
+    /// Which.
+    pub function: String,
+    /// Calls that were looked at.
+    pub calls: u64,
+}
+
 /// The loaded object and everything that is attached with it.
 pub struct Session {
-    // Before the skeleton, so that it is dropped first.
+    // Before the skeleton, so that they are dropped first.
     links: Vec<Link>,
+    /// Those that may have to go earlier, by their function's index.
+    guarded: BTreeMap<u16, Guarded>,
     skel: AgentsightSkel<'static>,
     features: Features,
     functions: Vec<ProbedFunction>,
+    /// Entries in use of the `go_facts` map.
+    go_facts: u32,
+}
+
+struct Guarded {
+    /// Held: dropping them takes the probes away.
+    _links: Vec<Link>,
+    name: String,
 }
 
 impl Session {
@@ -87,9 +118,11 @@ impl Session {
         let skel = load(settings, &features)?;
         let mut session = Self {
             links: Vec::new(),
+            guarded: BTreeMap::new(),
             skel,
             features,
             functions: Vec::new(),
+            go_facts: 0,
         };
         // Also tells the kernel side who we are, so that nothing of us is ever reported.
         session.identify(None)?;
@@ -210,62 +243,148 @@ impl Session {
                  be told from plain files",
             ));
         }
-        let sites = self.sites(plan)?;
+        let mut attached = Attached::default();
+        let go = self.add_go_facts(plan, &mut attached);
+        let sites = self.sites(plan, &go)?;
         let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        let (guarded, trusted): (Vec<_>, Vec<_>) =
+            sites.iter().partition(|of| of.first_word.is_some());
+        self.attach_together(&trusted, &path, &mut attached);
+        for of in guarded {
+            // Apart from each other: one may have to go.
+            match self.attach_one(of, &path) {
+                Ok(links) => {
+                    attached.functions += 1;
+                    let name = of.name.clone();
+                    self.guarded.insert(
+                        of.index,
+                        Guarded {
+                            _links: links,
+                            name,
+                        },
+                    );
+                }
+                Err(error) => attached.refuse(of, &error),
+            }
+        }
+        self.set_attached(&sites)?;
+        Ok(attached)
+    }
+
+    /// Gives every function its indices, and tells the kernel side what cookies cannot hold.
+    fn sites<'p>(&mut self, plan: &'p ProbePlan, go: &[Option<u32>]) -> Result<Vec<SitesOf<'p>>> {
+        let mut all = Vec::with_capacity(plan.probes.len());
+        for probe in &plan.probes {
+            let mut sites = SitesOf::of(probe);
+            for site in &mut sites.sites {
+                if site.shares_index() {
+                    // Its entry came just before.
+                    site.index = self.functions.len().saturating_sub(1) as u16;
+                    continue;
+                }
+                let index = self.functions.len();
+                if index >= FUNCTIONS_MAX {
+                    return Err(Error::invalid(format!(
+                        "more than {FUNCTIONS_MAX} probes in one run"
+                    )));
+                }
+                self.functions.push(ProbedFunction {
+                    library: probe.library.clone(),
+                    name: probe.function.clone(),
+                });
+                site.index = index as u16;
+                site.facts.go = sites.go.and_then(|at| go.get(at).copied().flatten());
+                self.set_function(site)?;
+            }
+            sites.index = sites.sites.first().map_or(0, |site| site.index);
+            all.push(sites);
+        }
+        Ok(all)
+    }
+
+    fn set_function(&self, site: &SiteOf) -> Result<()> {
+        self.skel
+            .maps
+            .functions
+            .update(
+                &u32::from(site.index).to_ne_bytes(),
+                &site.facts.encode(),
+                MapFlags::ANY,
+            )
+            .blame(|| "failed to tell the BPF programs of a function")
+    }
+
+    /// Now that all is in place: what starts later is seen from its start. Guards keep their counts.
+    fn set_attached(&self, sites: &[SitesOf<'_>]) -> Result<()> {
+        let now = boot_time_ns();
+        let sites = sites.iter().filter(|of| of.first_word.is_none());
+        let sites = sites.flat_map(|of| &of.sites);
+        for site in sites.filter(|site| !site.shares_index()) {
+            let mut site = *site;
+            site.facts.attached_ns = now;
+            self.set_function(&site)?;
+        }
+        Ok(())
+    }
+
+    /// Tells the kernel side of Go's types. Without them plaintext is captured all the same, but not
+    /// what socket it went through.
+    fn add_go_facts(&mut self, plan: &ProbePlan, attached: &mut Attached) -> Vec<Option<u32>> {
+        let mut indices = Vec::with_capacity(plan.go.len());
+        for facts in &plan.go {
+            let index = self.go_facts;
+            self.go_facts += 1;
+            let added = go::add(
+                &self.skel.maps.go_facts,
+                &self.skel.maps.go_types,
+                index,
+                facts,
+            );
+            if let Err(error) = &added {
+                let what = "the types that name sockets".to_owned();
+                attached.failed.push((what, format!("{error:#}")));
+            }
+            indices.push(added.is_ok().then_some(index));
+        }
+        indices
+    }
+
+    fn attach_together(&mut self, of: &[&SitesOf<'_>], path: &Path, attached: &mut Attached) {
         if self.features.uprobe_multi
-            && let Ok(links) = self.attach_multi(&sites, &path)
+            && let Ok(links) = self.attach_multi(of, path)
         {
             self.links.extend(links);
-            return Ok(Attached {
-                functions: sites.len(),
-                failed: Vec::new(),
-            });
+            attached.functions += of.len();
+            return;
         }
-        Ok(self.attach_single(&sites, &path))
-    }
-
-    /// Gives every function its index.
-    fn sites<'p>(&mut self, plan: &'p ProbePlan) -> Result<Vec<SiteOf<'p>>> {
-        let mut sites = Vec::with_capacity(plan.probes.len());
-        for probe in &plan.probes {
-            let index = self.functions.len();
-            if index >= FUNCTIONS_MAX {
-                return Err(Error::invalid(format!(
-                    "more than {FUNCTIONS_MAX} functions in one run"
-                )));
+        // A link for each probe: older kernels, and to find out which one was refused.
+        for of in of {
+            match self.attach_one(of, path) {
+                Ok(links) => {
+                    self.links.extend(links);
+                    attached.functions += 1;
+                }
+                Err(error) => attached.refuse(of, &error),
             }
-            self.functions.push(ProbedFunction {
-                library: probe.library.clone(),
-                name: probe.function.clone(),
-            });
-            sites.push(SiteOf {
-                probe,
-                cookie: probe.cookie.bits(index as u16),
-            });
         }
-        Ok(sites)
     }
 
-    /// One link for all entries and one for all returns.
-    fn attach_multi(&self, sites: &[SiteOf<'_>], path: &Path) -> Result<Vec<Link>> {
+    /// One link for each program.
+    fn attach_multi(&self, of: &[&SitesOf<'_>], path: &Path) -> Result<Vec<Link>> {
         let mut links = Vec::new();
-        for (retprobe, program) in self.programs() {
-            let sites = || {
-                sites
-                    .iter()
-                    .filter(|site| !retprobe || site.probe.with_return)
-            };
-            if sites().next().is_none() {
+        for program in Program::ALL {
+            let sites: Vec<_> = of.iter().flat_map(|of| of.sites_for(program)).collect();
+            if sites.is_empty() {
                 continue;
             }
             let opts = UprobeMultiOpts {
-                offsets: sites().map(|site| site.probe.entry.0 as usize).collect(),
-                cookies: sites().map(|site| site.cookie).collect(),
-                retprobe,
+                offsets: sites.iter().map(|site| site.offset.0 as usize).collect(),
+                cookies: sites.iter().map(|site| site.cookie()).collect(),
+                retprobe: program.is_on_return(),
                 ..Default::default()
             };
             links.push(
-                program
+                self.program(program)
                     .attach_uprobe_multi_with_opts(-1, path, "", opts)
                     .blame(|| "failed to attach uprobes")?,
             );
@@ -273,38 +392,57 @@ impl Session {
         Ok(links)
     }
 
-    /// A link for each probe: older kernels, and to find out which one was refused.
-    fn attach_single(&mut self, sites: &[SiteOf<'_>], path: &Path) -> Attached {
-        let mut attached = Attached::default();
-        for site in sites {
-            match self.attach_one(site, path) {
-                Ok(links) => {
-                    self.links.extend(links);
-                    attached.functions += 1;
-                }
-                Err(error) => attached
-                    .failed
-                    .push((site.probe.function.clone(), format!("{error:#}"))),
+    /// All or nothing: dropping some of the links takes their probes away.
+    fn attach_one(&self, of: &SitesOf<'_>, path: &Path) -> Result<Vec<Link>> {
+        let mut links = Vec::new();
+        for kind in Program::ALL {
+            let program = self.program(kind);
+            for site in of.sites_for(kind) {
+                let (cookie, on_return) = (site.cookie(), kind.is_on_return());
+                let link = uprobe(
+                    program,
+                    path,
+                    site.offset,
+                    cookie,
+                    on_return,
+                    &self.features,
+                )?;
+                links.push(link);
             }
         }
-        attached
+        Ok(links)
     }
 
-    fn attach_one(&self, site: &SiteOf<'_>, path: &Path) -> Result<Vec<Link>> {
-        self.programs()
-            .into_iter()
-            .filter(|(retprobe, _)| !retprobe || site.probe.with_return)
-            .map(|(retprobe, program)| {
-                let entry = site.probe.entry;
-                uprobe(program, path, entry, site.cookie, retprobe, &self.features)
-            })
-            .collect()
-    }
-
-    /// Returns first: a call seen at entry must not be missed at its end.
-    fn programs(&self) -> [(bool, &ProgramMut<'static>); 2] {
+    fn program(&self, program: Program) -> &ProgramMut<'static> {
         let progs = &self.skel.progs;
-        [(true, &progs.tls_leave), (false, &progs.tls_enter)]
+        match program {
+            Program::GoEnter => &progs.go_enter,
+            Program::GoLeave => &progs.go_leave,
+            Program::TlsEnter => &progs.tls_enter,
+            Program::TlsLeave => &progs.tls_leave,
+        }
+    }
+
+    /// Takes away the probes of functions whose guard has failed often and never passed: their places
+    /// were misjudged.
+    pub fn remove_misfits(&mut self) -> Vec<Misfit> {
+        let functions = &self.skel.maps.functions;
+        let failures = |index: u16| {
+            let key = u32::from(index).to_ne_bytes();
+            let value = functions.lookup(&key, MapFlags::ANY).ok()??;
+            let (passed, failed) = wire::guard_answers(&value)?;
+            (passed == 0 && failed >= GUARD_FAILURES_MAX).then_some(failed)
+        };
+        let mut misfits = Vec::new();
+        self.guarded.retain(|index, guarded| {
+            let failures = failures(*index);
+            if let Some(calls) = failures {
+                let function = guarded.name.clone();
+                misfits.push(Misfit { function, calls });
+            }
+            failures.is_none()
+        });
+        misfits
     }
 
     /// Watches a dynamic loader's `_dl_debug_state` for libraries that come later.
@@ -321,79 +459,20 @@ impl Session {
 
     /// Takes all probes away; records that are in the ring buffer stay.
     pub fn detach(&mut self) {
+        self.guarded.clear();
         self.links.clear();
-    }
-
-    /// The sum over all CPUs of what was counted since the start.
-    ///
-    /// # Errors
-    /// The map cannot be read.
-    pub fn counters(&self) -> Result<Vec<(Counter, u64)>> {
-        let map = &self.skel.maps.counters;
-        let mut counters = Vec::with_capacity(Counter::ALL.len());
-        for counter in Counter::ALL {
-            let per_cpu = map
-                .lookup_percpu(&(counter as u32).to_ne_bytes(), MapFlags::ANY)
-                .blame(|| "failed to read the counters")?
-                .unwrap_or_default();
-            let sum = per_cpu
-                .iter()
-                .filter_map(|value| value.as_slice().try_into().ok().map(u64::from_ne_bytes))
-                .sum();
-            counters.push((counter, sum));
-        }
-        Ok(counters)
-    }
-
-    /// The connections that are open now.
-    pub fn connections(&self) -> Vec<ConnState> {
-        let conns = &self.skel.maps.conns;
-        conns
-            .keys()
-            .filter_map(|key| {
-                let value = conns.lookup(&key, MapFlags::ANY).ok()??;
-                wire::decode_conn(&key, &value)
-            })
-            .collect()
-    }
-
-    /// The processes that the kernel's table of connections knows.
-    pub fn processes(&self) -> HashSet<ProcessId> {
-        let keys = self.skel.maps.conns.keys();
-        keys.filter_map(|key| wire::conn_key_process(&key))
-            .collect()
-    }
-
-    /// Clears the kernel's table of calls of those whose thread ended in the middle.
-    pub fn forget_calls(&mut self, is_alive: impl Fn(Thread) -> bool) {
-        let calls = &self.skel.maps.calls;
-        let is_over =
-            |key: &Vec<u8>| wire::call_key_thread(key).is_some_and(|thread| !is_alive(thread));
-        for key in calls.keys().filter(is_over).collect::<Vec<_>>() {
-            // It may have been deleted meanwhile.
-            let _ = calls.delete(&key);
-        }
-    }
-
-    /// Clears the kernel's table of the connections of processes that ended.
-    pub fn forget(&mut self, ended: &HashSet<ProcessId>) {
-        let conns = &self.skel.maps.conns;
-        let gone: Vec<_> = conns
-            .keys()
-            .filter(|key| {
-                wire::conn_key_process(key).is_some_and(|process| ended.contains(&process))
-            })
-            .collect();
-        for key in gone {
-            // Already gone is as good as deleted.
-            let _ = conns.delete(&key);
-        }
     }
 }
 
-struct SiteOf<'p> {
-    probe: &'p Probe,
-    cookie: u64,
+/// The clock of process starts.
+fn boot_time_ns() -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the pointer is to a valid timespec; the clock exists on every supported kernel.
+    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &mut time) };
+    (time.tv_sec as u64) * 1_000_000_000 + time.tv_nsec as u64
 }
 
 /// The program updates itself in place, and offsets are true for one state of a file only.
@@ -429,6 +508,8 @@ fn load(settings: &Settings, features: &Features) -> Result<AgentsightSkel<'stat
     if features.uprobe_multi {
         for program in [
             &mut open.progs.loader_changed,
+            &mut open.progs.go_enter,
+            &mut open.progs.go_leave,
             &mut open.progs.tls_enter,
             &mut open.progs.tls_leave,
         ] {

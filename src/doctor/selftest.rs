@@ -373,6 +373,7 @@ mod tests {
                 call_len: payload.len() as u64,
                 more: false,
                 early: false,
+                goroutine: None,
                 missing: None,
                 payload: payload.to_vec(),
             },

@@ -4,6 +4,7 @@
 pub mod wire;
 
 use std::fmt;
+use std::net::SocketAddr;
 
 /// A process for good: a pid alone is used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -115,10 +116,42 @@ pub struct Data {
     pub more: bool,
     /// TLS 1.3 early data.
     pub early: bool,
+    /// Go: the goroutine that did it. Threads mean nothing there.
+    pub goroutine: Option<u64>,
     /// Bytes that belong behind the payload and are not there, and why.
     pub missing: Option<(u64, Missing)>,
     /// The bytes.
     pub payload: Vec<u8>,
+}
+
+/// On which side of a connection a program is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// It connected.
+    Client,
+    /// It accepted.
+    Server,
+}
+
+impl Role {
+    /// As in the JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Server => "server",
+        }
+    }
+}
+
+/// What the program's own memory says of a connection's socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketNames {
+    /// Which side the program is on.
+    pub role: Option<Role>,
+    /// Its own address.
+    pub local: Option<SocketAddr>,
+    /// The other side's.
+    pub peer: Option<SocketAddr>,
 }
 
 /// Why bytes of a record are missing.
@@ -174,5 +207,14 @@ pub enum Event {
         caller: Caller,
         /// Which connection.
         conn: Conn,
+    },
+    /// What is known of a connection's socket; before its first data.
+    Socket {
+        /// Who and when.
+        caller: Caller,
+        /// Which connection.
+        conn: Conn,
+        /// What.
+        names: SocketNames,
     },
 }

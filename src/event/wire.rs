@@ -1,15 +1,24 @@
 //! The binary layout that `bpf/event.h` defines, decoded with the no-panic cursor. `tests/layout.rs`
 //! holds these numbers against the types in the object's BTF.
 
-use super::{Caller, Comm, Conn, ConnId, Data, Direction, Event, Missing, ProcessId, Thread};
+use std::net::{IpAddr, SocketAddr};
+
+use super::{
+    Caller, Comm, Conn, ConnId, Data, Direction, Event, Missing, ProcessId, Role, SocketNames,
+    Thread,
+};
 use crate::bytes::{Endian, Reader};
 
 /// `sizeof(struct event_header)`.
-pub const HEADER_LEN: usize = 104;
+pub const HEADER_LEN: usize = 112;
 /// `sizeof(struct conn)`.
-pub const CONN_LEN: usize = 136;
+pub const CONN_LEN: usize = 160;
 /// `sizeof(struct conn_key)`.
 pub const CONN_KEY_LEN: usize = 24;
+/// `sizeof(struct socket_names)`.
+pub const SOCKET_NAMES_LEN: usize = 40;
+/// `sizeof(struct function)`.
+pub const FUNCTION_LEN: usize = 48;
 /// `sizeof(struct file_id)`.
 pub const FILE_ID_LEN: usize = 16;
 
@@ -19,6 +28,10 @@ const KIND_SHUTDOWN: u8 = 3;
 const KIND_CLOSE: u8 = 4;
 const KIND_EXIT: u8 = 5;
 const KIND_LOADER: u8 = 6;
+const KIND_SOCKET: u8 = 7;
+
+const ROLE_CLIENT: u8 = 1;
+const ROLE_SERVER: u8 = 2;
 
 const FLAG_MORE: u8 = 1;
 const FLAG_FAULT: u8 = 2;
@@ -38,6 +51,12 @@ pub(crate) const CONSTANTS: &[(&str, u64)] = &[
     ("KIND_CLOSE", KIND_CLOSE as u64),
     ("KIND_EXIT", KIND_EXIT as u64),
     ("KIND_LOADER", KIND_LOADER as u64),
+    ("KIND_SOCKET", KIND_SOCKET as u64),
+    ("ROLE_CLIENT", ROLE_CLIENT as u64),
+    ("ROLE_SERVER", ROLE_SERVER as u64),
+    ("GO_SOCKET", GoTypeKind::Socket as u64),
+    ("GO_WRAPPER", GoTypeKind::Wrapper as u64),
+    ("GO_TCP_ADDR", GoTypeKind::TcpAddr as u64),
     ("FLAG_MORE", FLAG_MORE as u64),
     ("FLAG_FAULT", FLAG_FAULT as u64),
     ("FLAG_SENDFILE", FLAG_SENDFILE as u64),
@@ -65,11 +84,13 @@ pub enum Counter {
     TruncatedBytes,
     NestedCalls,
     PlainCalls,
+    WrongObject,
+    UnderWayCalls,
 }
 
 impl Counter {
     /// All of them, in the kernel's order.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::RingFullRecords,
         Self::RingFullBytes,
         Self::FaultRecords,
@@ -83,6 +104,8 @@ impl Counter {
         Self::TruncatedBytes,
         Self::NestedCalls,
         Self::PlainCalls,
+        Self::WrongObject,
+        Self::UnderWayCalls,
     ];
 }
 
@@ -107,6 +130,7 @@ struct Header {
     call_len: u64,
     seq: u64,
     missing: u64,
+    goroutine: u64,
     pid: u32,
     tid: u32,
     len: u32,
@@ -129,6 +153,7 @@ impl Header {
             call_len: reader.u64()?,
             seq: reader.u64()?,
             missing: reader.u64()?,
+            goroutine: reader.u64()?,
             pid: reader.u32()?,
             tid: reader.u32()?,
             len: reader.u32()?,
@@ -195,6 +220,7 @@ impl Header {
             call_len: self.call_len,
             more: self.has(FLAG_MORE),
             early: self.has(FLAG_EARLY),
+            goroutine: (self.goroutine > 0).then_some(self.goroutine),
             missing: self.missing(),
             payload: payload.to_vec(),
         }
@@ -226,8 +252,44 @@ pub fn decode(record: &[u8]) -> Result<Event, WireError> {
         },
         KIND_EXIT => Event::Exit(caller),
         KIND_LOADER => Event::Loader(caller),
+        KIND_SOCKET => {
+            let payload = reader.bytes(header.len as usize).ok_or_else(short)?;
+            let names = socket_names(payload).ok_or_else(short)?;
+            Event::Socket {
+                caller,
+                conn,
+                names,
+            }
+        }
         other => return Err(WireError::UnknownKind(other)),
     })
+}
+
+/// Decodes a `struct socket_names`. What it does not know, or says in no known way, is `None`.
+fn socket_names(payload: &[u8]) -> Option<SocketNames> {
+    let mut reader = Reader::new(payload, Endian::NATIVE);
+    let role = match reader.u8()? {
+        ROLE_CLIENT => Some(Role::Client),
+        ROLE_SERVER => Some(Role::Server),
+        _ => None,
+    };
+    let [local_len, peer_len, _] = [reader.u8()?, reader.u8()?, reader.u8()?];
+    let [local_port, peer_port] = [reader.u16()?, reader.u16()?];
+    let [local, peer] = [reader.bytes(16)?, reader.bytes(16)?];
+    Some(SocketNames {
+        role,
+        local: address(local, local_len, local_port),
+        peer: address(peer, peer_len, peer_port),
+    })
+}
+
+/// Go keeps most IPv4 addresses in the form that IPv6 has for them.
+fn address(bytes: &[u8], len: u8, port: u16) -> Option<SocketAddr> {
+    let ip = match bytes.get(..usize::from(len))? {
+        &[a, b, c, d] => IpAddr::from([a, b, c, d]),
+        bytes => IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?).to_canonical(),
+    };
+    Some(SocketAddr::new(ip, port))
 }
 
 /// What the kernel's table of connections says of one at the end of a run.
@@ -280,6 +342,62 @@ pub fn file_id(dev: u64, ino: u64) -> [u8; FILE_ID_LEN] {
     id
 }
 
+/// What the programs must know of a function beyond its cookie: `struct function`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FunctionFacts {
+    /// Of the probed instruction, before any load bias.
+    pub vaddr: u64,
+    /// What the connection object's first word must be, before any load bias.
+    pub first_word: u64,
+    /// When its probes were in place, on the boot clock; 0: not yet.
+    pub attached_ns: u64,
+    /// Index of its Go facts.
+    pub go: Option<u32>,
+}
+
+impl FunctionFacts {
+    /// As the kernel side reads it.
+    pub fn encode(&self) -> Vec<u8> {
+        let go = self.go.map_or(0, |index| index.saturating_add(1));
+        let words = [self.vaddr, self.first_word, self.attached_ns, 0, 0];
+        let mut bytes: Vec<u8> = words.into_iter().flat_map(u64::to_ne_bytes).collect();
+        bytes.extend([go, 0].into_iter().flat_map(u32::to_ne_bytes));
+        bytes
+    }
+}
+
+/// How often a function's guard passed and failed, of an entry of the `functions` map.
+pub fn guard_answers(function: &[u8]) -> Option<(u64, u64)> {
+    let mut reader = Reader::new(function, Endian::NATIVE);
+    reader.skip(24)?;
+    Some((reader.u64()?, reader.u64()?))
+}
+
+/// Encodes a `struct go_facts`: places in the order of the header file.
+pub fn go_facts(places: [u32; 8]) -> Vec<u8> {
+    places.into_iter().flat_map(u32::to_ne_bytes).collect()
+}
+
+/// `enum agentsight_go_kind`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum GoTypeKind {
+    /// Ends the chain.
+    Socket = 1,
+    /// Holds the next `net.Conn`.
+    Wrapper = 2,
+    /// `*net.TCPAddr`.
+    TcpAddr = 3,
+}
+
+/// Encodes an entry of the `go_types` map: key and value.
+pub fn go_type(facts: u32, rtype: u64, kind: GoTypeKind, offset: u32) -> (Vec<u8>, Vec<u8>) {
+    let mut key = rtype.to_ne_bytes().to_vec();
+    key.extend([facts, 0].into_iter().flat_map(u32::to_ne_bytes));
+    let value = [kind as u32, offset];
+    (key, value.into_iter().flat_map(u32::to_ne_bytes).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -294,7 +412,7 @@ mod tests {
                 Ok(Event::Data { data, .. }) => prop_assert!(data.payload.len() + HEADER_LEN <= bytes.len()),
                 Ok(_) => prop_assert!(bytes.len() >= HEADER_LEN),
                 Err(WireError::Short { have }) => prop_assert_eq!(have, bytes.len()),
-                Err(WireError::UnknownKind(kind)) => prop_assert!(kind == 0 || kind > KIND_LOADER),
+                Err(WireError::UnknownKind(kind)) => prop_assert!(kind == 0 || kind > KIND_SOCKET),
             }
         }
     }

@@ -203,6 +203,13 @@ impl<'c> Coverage<'c> {
         if !self.ended.is_empty() {
             self.session.forget(&std::mem::take(&mut self.ended));
         }
+        for misfit in self.session.remove_misfits() {
+            self.progress.notice(&format!(
+                "detached: {}: in none of {} calls its first argument was a connection of the library; \
+                 what was taken for this function is another one, and nothing of it was reported",
+                misfit.function, misfit.calls
+            ));
+        }
         for pid in self.running() {
             self.cover_maps(pid);
         }
@@ -258,7 +265,7 @@ impl<'c> Coverage<'c> {
                 refused,
             });
         }
-        if plan.probes.iter().any(|probe| probe.with_return) {
+        if plan.has_return_probes() {
             self.spare_sandboxed(&file)?;
         }
         let attached = self.session.attach(&plan, file.file())?;

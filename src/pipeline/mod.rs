@@ -324,6 +324,8 @@ impl Run<'_> {
         Summary {
             totals: self.tracker.totals().clone(),
             masked: self.redactor.as_ref().map_or(0, Redactor::masked),
+            wrong_objects: self.losses.count(Counter::WrongObject),
+            under_way: self.losses.count(Counter::UnderWayCalls),
         }
     }
 }

@@ -13,6 +13,10 @@ pub struct Summary {
     pub totals: Totals,
     /// Secrets masked.
     pub masked: u64,
+    /// Calls whose object was none of the library's, and of which nothing was reported.
+    pub wrong_objects: u64,
+    /// Go: writes that began before their probes came.
+    pub under_way: u64,
 }
 
 impl Summary {
@@ -38,6 +42,20 @@ impl fmt::Display for Summary {
                 "joined: {} connections were under way when their probes came; what they said before is \
                  not counted",
                 self.totals.joined
+            )?;
+        }
+        if self.under_way > 0 {
+            writeln!(
+                f,
+                "under way: {} writes had begun when their probes came, and are not counted",
+                self.under_way
+            )?;
+        }
+        if self.wrong_objects > 0 {
+            writeln!(
+                f,
+                "left out: {} calls on what is no connection of the library (wrong-object)",
+                self.wrong_objects
             )?;
         }
         let mut is_whole = true;

@@ -1,9 +1,9 @@
-//! The attach cookie: what a probe does, in 64 bits. Mirrors `bpf/event.h`; `tests/layout.rs` compares
+//! The attach cookie: what a probe does, in 64 bits. Mirrors `bpf/event.h`; `src/attach/layout.rs` compares
 //! the two.
 
 use serde::{Serialize, Serializer};
 
-use crate::discover::finding::Call;
+use crate::discover::finding::{Abi, Call};
 use crate::symdb::{ResultShape, Role};
 
 /// Functions that one run can tell apart: the cookie has 16 bits for them.
@@ -17,9 +17,12 @@ const PROBE_NSPR: u8 = 1;
 const PROBE_EARLY: u8 = 2;
 /// `PROBE_RESUMES`.
 const PROBE_RESUMES: u8 = 4;
-
 /// `PROBE_PEEKS`.
 const PROBE_PEEKS: u8 = 8;
+/// `PROBE_GUARDED`.
+const PROBE_GUARDED: u8 = 16;
+/// `PROBE_GO_STACK`.
+const PROBE_GO_STACK: u8 = 32;
 
 /// `enum agentsight_op`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +47,8 @@ pub(crate) const CONSTANTS: &[(&str, u64)] = &[
     ("PROBE_EARLY", PROBE_EARLY as u64),
     ("PROBE_RESUMES", PROBE_RESUMES as u64),
     ("PROBE_PEEKS", PROBE_PEEKS as u64),
+    ("PROBE_GUARDED", PROBE_GUARDED as u64),
+    ("PROBE_GO_STACK", PROBE_GO_STACK as u64),
     ("OP_DATA", Op::Data as u64),
     ("OP_HANDSHAKE", Op::Handshake as u64),
     ("OP_NEW", Op::New as u64),
@@ -78,28 +83,17 @@ impl Cookie {
     /// # Errors
     /// This role gets no probe; the reason.
     pub(super) fn new(library: &str, role: Role, call: Call) -> Result<Self, &'static str> {
-        let (op, direction) = match role {
-            Role::Close => (Op::Shutdown, 0),
-            Role::Flush => (Op::Flush, 0),
-            Role::Free => (Op::Free, 0),
-            Role::Handshake => (Op::Handshake, 0),
-            Role::New => (Op::New, 0),
-            Role::Peek => {
-                return Err("peeking does not consume: the same bytes are captured when read");
-            }
-            Role::Read => (Op::Data, 1),
-            Role::Reset => (Op::Clear, 0),
-            Role::Retain => (Op::UpRef, 0),
-            Role::Sendfile => (Op::Sendfile, 0),
-            Role::Socket => (Op::SetFd, 0),
-            Role::Write => (Op::Data, 0),
+        let (op, direction) = match call.abi {
+            Abi::C => op(role)?,
+            Abi::GoRegisters | Abi::GoStack => go_op(role)?,
         };
         let argument = |n: Option<u8>| u64::from(n.unwrap_or(NO_ARG) & 15);
         let flag = |set: bool, flag: u8| if set { flag } else { 0 };
         let flags = flag(library == "nspr", PROBE_NSPR)
             | flag(call.early, PROBE_EARLY)
             | flag(call.resumes, PROBE_RESUMES)
-            | flag(call.peeks, PROBE_PEEKS);
+            | flag(call.peeks, PROBE_PEEKS)
+            | flag(call.abi == Abi::GoStack, PROBE_GO_STACK);
         Ok(Self(
             (op as u64) << 16
                 | u64::from(call.result.map_or(0, result_number)) << 24
@@ -109,6 +103,11 @@ impl Cookie {
                 | direction << 44
                 | u64::from(flags) << 48,
         ))
+    }
+
+    /// The same for a function whose object is checked at run time.
+    pub(super) fn guarded(self) -> Self {
+        Self(self.0 | u64::from(PROBE_GUARDED) << 48)
     }
 
     /// The bits for the kernel, with the function's index.
@@ -141,6 +140,37 @@ impl Cookie {
 impl Serialize for Cookie {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&format!("{:#x}", self.0))
+    }
+}
+
+/// What a C function of this role does, and in which direction.
+fn op(role: Role) -> Result<(Op, u64), &'static str> {
+    Ok(match role {
+        Role::Close => (Op::Shutdown, 0),
+        Role::Flush => (Op::Flush, 0),
+        Role::Free => (Op::Free, 0),
+        Role::Handshake => (Op::Handshake, 0),
+        Role::New => (Op::New, 0),
+        Role::Peek => {
+            return Err("peeking does not consume: the same bytes are captured when read");
+        }
+        Role::Read => (Op::Data, 1),
+        Role::Reset => (Op::Clear, 0),
+        Role::Retain => (Op::UpRef, 0),
+        Role::Sendfile => (Op::Sendfile, 0),
+        Role::Socket => (Op::SetFd, 0),
+        Role::Write => (Op::Data, 0),
+    })
+}
+
+/// The same for a method of Go's `tls.Conn`. Memory is freed by the garbage collector: a connection
+/// ends when it is closed.
+fn go_op(role: Role) -> Result<(Op, u64), &'static str> {
+    match role {
+        Role::Close => Ok((Op::Free, 0)),
+        Role::Read => Ok((Op::Data, 1)),
+        Role::Write => Ok((Op::Data, 0)),
+        _ => Err("not watched in Go"),
     }
 }
 

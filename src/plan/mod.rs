@@ -7,11 +7,13 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::discover::finding::{Abi, Site, SiteKind};
 use crate::discover::{Finding, Function, Report};
-use crate::error::{Error, ErrorKind, Result};
-use crate::image::addr::FileOff;
+use crate::error::{Error, ErrorKind};
+use crate::image::addr::{FileOff, VirtAddr};
 use crate::image::{Arch, FileIdentity};
 
+pub use crate::discover::finding::GoFacts;
 #[cfg(all(test, feature = "bpf"))]
 pub(crate) use cookie::CONSTANTS as COOKIE_CONSTANTS;
 pub use cookie::{Cookie, FUNCTIONS_MAX};
@@ -30,9 +32,11 @@ pub struct ProbePlan {
     pub skipped: Vec<Skipped>,
     /// The file holds NSS's TLS layer: descriptors whose code lies in it are TLS.
     pub is_nss: bool,
+    /// What is known of Go's types in the file.
+    pub go: Vec<GoFacts>,
 }
 
-/// A probe on one function.
+/// The probes on one function.
 #[derive(Clone, Debug, Serialize)]
 pub struct Probe {
     /// Which library.
@@ -41,10 +45,44 @@ pub struct Probe {
     pub function: String,
     /// First instruction, in the file.
     pub entry: FileOff,
-    /// Whether the return is watched as well.
-    pub with_return: bool,
+    /// Where it is watched, and how.
+    pub watch: Watch,
     /// What the BPF program is to do there; the function's index is filled in when attaching.
     pub cookie: Cookie,
+}
+
+/// An instruction that gets a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Place {
+    /// In the file.
+    pub offset: FileOff,
+    /// In memory, before any load bias.
+    pub vaddr: VirtAddr,
+}
+
+/// How a function is watched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Watch {
+    /// A C function: a probe at the first instruction.
+    C {
+        /// There.
+        entry: Place,
+        /// A return probe as well.
+        with_return: bool,
+        /// What the connection object's first word must be, before any load bias.
+        first_word: Option<VirtAddr>,
+    },
+    /// A Go function. There is no return probe, which would end the program: Go moves its stacks, and
+    /// looks at the return addresses on them.
+    Go {
+        /// The first instruction, if it is watched.
+        entry: Option<Place>,
+        /// Each RET, if the result matters.
+        returns: Vec<Place>,
+        /// Which of the plan's [`ProbePlan::go`] tells of the types.
+        facts: Option<usize>,
+    },
 }
 
 /// A function left alone.
@@ -61,13 +99,19 @@ impl ProbePlan {
     ///
     /// # Errors
     /// The file is for another kind of processor than this machine's.
-    pub fn new(report: &Report, arch: Arch, is_64: bool, identity: FileIdentity) -> Result<Self> {
+    pub fn new(
+        report: &Report,
+        arch: Arch,
+        is_64: bool,
+        identity: FileIdentity,
+    ) -> crate::error::Result<Self> {
         let mut plan = Self {
             path: PathBuf::from(&report.path),
             identity,
             probes: Vec::new(),
             skipped: Vec::new(),
             is_nss: report.findings.iter().any(|found| found.library == "nss"),
+            go: Vec::new(),
         };
         if report.findings.is_empty() {
             return Ok(plan);
@@ -84,9 +128,7 @@ impl ProbePlan {
             ));
         }
         for finding in &report.findings {
-            for function in &finding.functions {
-                plan.add(finding, function);
-            }
+            plan.add_all(finding);
         }
         // Aliases of one function share an address; one probe sees all their calls.
         plan.probes.sort_by_key(|probe| probe.entry);
@@ -104,31 +146,66 @@ impl ProbePlan {
         Ok(plan)
     }
 
-    fn add(&mut self, finding: &Finding, function: &Function) {
-        if let Some(other) = &function.covered_by {
-            self.skipped.push(Skipped {
-                function: function.name.clone(),
-                reason: format!("its calls are seen at {other}"),
-            });
-            return;
+    fn add_all(&mut self, finding: &Finding) {
+        let facts = finding.go.as_ref().map(|facts| {
+            self.go.push(facts.clone());
+            self.go.len() - 1
+        });
+        for function in &finding.functions {
+            if let Some(other) = &function.covered_by {
+                self.skipped.push(Skipped {
+                    function: function.name.clone(),
+                    reason: format!("its calls are seen at {other}"),
+                });
+                continue;
+            }
+            if let Err(reason) = self.add(finding, function, facts) {
+                self.skipped.push(Skipped {
+                    function: function.name.clone(),
+                    reason: reason.to_owned(),
+                });
+            }
         }
-        match Cookie::new(&finding.library, function.role, function.call) {
-            Ok(cookie) => self.probes.push(Probe {
-                library: match finding.library.as_str() {
-                    // NSPR moves the bytes, but the TLS connections are NSS's.
-                    "nspr" => "nss".to_owned(),
-                    library => library.to_owned(),
-                },
-                function: function.name.clone(),
-                entry: function.file_offset,
-                with_return: cookie.needs_return(),
-                cookie,
-            }),
-            Err(reason) => self.skipped.push(Skipped {
-                function: function.name.clone(),
-                reason: reason.to_owned(),
-            }),
-        }
+    }
+
+    fn add(
+        &mut self,
+        finding: &Finding,
+        function: &Function,
+        facts: Option<usize>,
+    ) -> Result<(), Unwatched> {
+        let mut cookie = Cookie::new(&finding.library, function.role, function.call)?;
+        let watch = match function.call.abi {
+            Abi::C => {
+                if finding.guard.is_some() {
+                    cookie = cookie.guarded();
+                }
+                Watch::C {
+                    entry: first(function),
+                    with_return: cookie.needs_return(),
+                    first_word: finding.guard.map(|guard| guard.first_word),
+                }
+            }
+            abi => watch_go(function, abi, cookie.needs_return(), facts)?,
+        };
+        self.probes.push(Probe {
+            library: match finding.library.as_str() {
+                // NSPR moves the bytes, but the TLS connections are NSS's.
+                "nspr" => "nss".to_owned(),
+                library => library.to_owned(),
+            },
+            function: function.name.clone(),
+            entry: function.file_offset,
+            watch,
+            cookie,
+        });
+        Ok(())
+    }
+
+    /// Whether attaching it sets up return probes.
+    pub fn has_return_probes(&self) -> bool {
+        let mut probes = self.probes.iter();
+        probes.any(|probe| matches!(probe.watch, Watch::C { with_return, .. } if with_return))
     }
 
     /// Whether plaintext would be seen with it.
@@ -136,3 +213,60 @@ impl ProbePlan {
         self.probes.iter().any(|probe| probe.cookie.moves_data())
     }
 }
+
+/// Why a function gets no probe.
+type Unwatched = &'static str;
+
+fn first(function: &Function) -> Place {
+    Place {
+        offset: function.file_offset,
+        vaddr: function.vaddr,
+    }
+}
+
+/// With registers, arguments are gone when the function returns, and are noted at its entry; on the
+/// stack they are still there.
+fn watch_go(
+    function: &Function,
+    abi: Abi,
+    needs_return: bool,
+    facts: Option<usize>,
+) -> Result<Watch, Unwatched> {
+    let returns = if needs_return {
+        go_returns(function)?
+    } else {
+        Vec::new()
+    };
+    let entry = (abi == Abi::GoRegisters || !needs_return).then(|| first(function));
+    Ok(Watch::Go {
+        entry,
+        returns,
+        facts,
+    })
+}
+
+/// The function's RETs. They lie between its first and its last byte, and its code is in one piece, so
+/// that addresses and offsets have the same distances.
+fn go_returns(function: &Function) -> Result<Vec<Place>, Unwatched> {
+    let place = |site: &Site| {
+        if site.kind != SiteKind::Uprobe {
+            return Err("a return probe would end a Go program");
+        }
+        let distance = site.file_offset.0.checked_sub(function.file_offset.0);
+        let distance = distance.filter(|distance| *distance < function.size);
+        let distance = distance.ok_or("a return outside of the function")?;
+        let vaddr = function.vaddr.0.checked_add(distance);
+        Ok(Place {
+            offset: site.file_offset,
+            vaddr: VirtAddr(vaddr.ok_or("a return outside of the address space")?),
+        })
+    };
+    let returns: Result<Vec<_>, Unwatched> = function.sites.exits.iter().map(place).collect();
+    match returns {
+        Ok(returns) if returns.is_empty() => Err("its returns are not known"),
+        returns => returns,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use anstyle::{AnsiColor, Style as Colour};
 
 use super::{Clock, Sink};
 use crate::bytes::printable;
-use crate::event::Direction;
+use crate::event::{Direction, Role, SocketNames};
 use crate::stream::{Gap, Message, Origin, Payload};
 
 /// Bytes of binary data shown without `--hex`.
@@ -65,6 +65,9 @@ impl<W: Write> Human<W> {
         }
         if payload.early {
             text.push_str(" early data");
+        }
+        if let Some(goroutine) = payload.goroutine {
+            let _ = write!(text, " (goroutine {goroutine})");
         }
         self.headline(colour, origin, &text)?;
         match (self.style, as_text(&payload.bytes)) {
@@ -139,13 +142,19 @@ impl<W: Write> Sink for Human<W> {
             }
             Message::Data { origin, payload } => self.data(origin, payload),
             Message::Gap { origin, gap } => self.gap(origin.as_ref(), gap),
-            Message::Open { origin, from_start } => {
-                let text = if *from_start {
-                    "opened"
+            Message::Open {
+                origin,
+                from_start,
+                socket,
+            } => {
+                let mut text = opened(socket, origin.fd);
+                if *from_start {
+                    text.insert_str(0, "opened");
                 } else {
-                    "joined: what came before was not seen"
-                };
-                self.headline(AnsiColor::BrightBlack, origin, text)
+                    text.insert_str(0, "joined");
+                    text.push_str(": what came before was not seen");
+                }
+                self.headline(AnsiColor::BrightBlack, origin, &text)
             }
             Message::Shutdown(_) => Ok(()), // the close that follows tells more
         }
@@ -154,6 +163,25 @@ impl<W: Write> Sink for Human<W> {
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
+}
+
+/// Which side of which socket, as far as it is known.
+fn opened(socket: &SocketNames, fd: Option<i32>) -> String {
+    let mut text = String::new();
+    if let Some(role) = socket.role {
+        let _ = write!(text, " as {}", role.as_str());
+    }
+    if let (Some(local), Some(peer)) = (socket.local, socket.peer) {
+        let arrow = match socket.role {
+            Some(Role::Server) => "<-",
+            _ => "->",
+        };
+        let _ = write!(text, " {local} {arrow} {peer}");
+        if let Some(fd) = fd {
+            let _ = write!(text, " (fd {fd})");
+        }
+    }
+    text
 }
 
 /// The bytes as text, if people would call them that: UTF-8 but for characters cut at either end, and

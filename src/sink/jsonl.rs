@@ -82,6 +82,8 @@ enum Body<'m> {
         call_len: u64,
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         early: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        goroutine: Option<u64>,
         #[serde(flatten)]
         content: Content<'m>,
     },
@@ -96,6 +98,12 @@ enum Body<'m> {
     },
     Open {
         from_start: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        role: Option<&'static str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        local: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        peer: Option<String>,
     },
     Shutdown {},
 }
@@ -117,6 +125,7 @@ impl<'m> Body<'m> {
             len: payload.bytes.len(),
             call_len: payload.call_len,
             early: payload.early,
+            goroutine: payload.goroutine,
             content: match std::str::from_utf8(&payload.bytes) {
                 Ok(text) => Content::Text(text),
                 Err(_) => Content::Bytes(BASE64_STANDARD.encode(&payload.bytes)),
@@ -154,9 +163,16 @@ impl<W: Write> Sink for JsonLines<W> {
                 self.line("tls.data", Some(origin), Body::data(payload))
             }
             Message::Gap { origin, gap } => self.line("tls.gap", origin.as_ref(), Body::gap(gap)),
-            Message::Open { origin, from_start } => {
+            Message::Open {
+                origin,
+                from_start,
+                socket,
+            } => {
                 let body = Body::Open {
                     from_start: *from_start,
+                    role: socket.role.map(|role| role.as_str()),
+                    local: socket.local.map(|address| address.to_string()),
+                    peer: socket.peer.map(|address| address.to_string()),
                 };
                 self.line("tls.open", Some(origin), body)
             }

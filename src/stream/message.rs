@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::event::{Comm, Direction};
+use crate::event::{Comm, Direction, SocketNames};
 
 /// A connection's name in one run: `c1`, `c2`, … in the order of their first events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -49,6 +49,8 @@ pub struct Payload {
     pub call_len: u64,
     /// TLS 1.3 early data.
     pub early: bool,
+    /// Go: the goroutine that did it.
+    pub goroutine: Option<u64>,
     /// The bytes.
     pub bytes: Vec<u8>,
 }
@@ -176,6 +178,8 @@ pub enum Message {
         origin: Origin,
         /// We saw its object being made, or its handshake: nothing of it was missed.
         from_start: bool,
+        /// Where the program's own memory tells it.
+        socket: SocketNames,
     },
     /// The program said goodbye.
     Shutdown(Origin),

@@ -6,7 +6,7 @@ pub mod message;
 use std::collections::{BTreeMap, HashMap};
 
 use crate::event::wire::ConnState;
-use crate::event::{Caller, Conn, ConnId, Data, Direction, Event, Missing, ProcessId};
+use crate::event::{Caller, Conn, ConnId, Data, Direction, Event, Missing, ProcessId, SocketNames};
 
 pub use message::{Cause, CloseReason, ConnName, Gap, Message, Origin, Payload};
 
@@ -61,6 +61,14 @@ impl Totals {
     }
 }
 
+/// What an event tells of a connection that is seen for the first time with it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sight {
+    /// Nothing came before.
+    from_start: bool,
+    socket: SocketNames,
+}
+
 /// How far one direction has come.
 #[derive(Clone, Copy, Debug, Default)]
 struct Progress {
@@ -93,15 +101,30 @@ impl Tracker {
         let mut out = Vec::new();
         match event {
             Event::Data { caller, conn, data } => {
-                self.stream(&caller, &conn, names, false, &mut out)
+                self.stream(&caller, &conn, names, Sight::default(), &mut out)
                     .data(data, &mut out);
             }
             Event::Handshake { caller, conn } => {
-                self.stream(&caller, &conn, names, true, &mut out);
+                let sight = Sight {
+                    from_start: true,
+                    ..Sight::default()
+                };
+                self.stream(&caller, &conn, names, sight, &mut out);
             }
             Event::Shutdown { caller, conn } => {
-                let stream = self.stream(&caller, &conn, names, false, &mut out);
+                let stream = self.stream(&caller, &conn, names, Sight::default(), &mut out);
                 out.push(Message::Shutdown(stream.origin.clone()));
+            }
+            Event::Socket {
+                caller,
+                conn,
+                names: socket,
+            } => {
+                let sight = Sight {
+                    socket,
+                    ..Sight::default()
+                };
+                self.stream(&caller, &conn, names, sight, &mut out);
             }
             Event::Close {
                 caller,
@@ -111,7 +134,7 @@ impl Tracker {
             } => {
                 // An object that never moved a byte was no connection.
                 if self.streams.contains_key(&conn.id) || totals != [0, 0] {
-                    self.stream(&caller, &conn, names, false, &mut out);
+                    self.stream(&caller, &conn, names, Sight::default(), &mut out);
                 }
                 let reason = if reused {
                     CloseReason::Reused
@@ -181,7 +204,7 @@ impl Tracker {
         caller: &Caller,
         conn: &Conn,
         names: &dyn FunctionNames,
-        from_start: bool,
+        sight: Sight,
         out: &mut Vec<Message>,
     ) -> &mut Stream {
         if self.streams.len() >= CONNS_MAX
@@ -195,7 +218,8 @@ impl Tracker {
             let origin = origin(caller, conn, names, ConnName(opened));
             out.push(Message::Open {
                 origin: origin.clone(),
-                from_start: from_start || conn.born,
+                from_start: sight.from_start || conn.born,
+                socket: sight.socket,
             });
             Stream {
                 process: caller.process,
@@ -248,6 +272,7 @@ impl Stream {
                     offset: data.offset,
                     call_len: data.call_len,
                     early: data.early,
+                    goroutine: data.goroutine,
                     bytes: data.payload,
                 },
             });

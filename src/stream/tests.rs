@@ -1,5 +1,5 @@
 use super::*;
-use crate::event::Comm;
+use crate::event::{Comm, Role};
 
 struct Names;
 
@@ -39,6 +39,7 @@ fn data(id: u64, seq: u64, offset: u64, payload: &[u8]) -> Event {
             call_len: payload.len() as u64,
             more: false,
             early: false,
+            goroutine: None,
             missing: None,
             payload: payload.to_vec(),
         },
@@ -75,7 +76,16 @@ fn words(messages: &[Message]) -> Vec<String> {
                 gap.bytes,
                 gap.records
             ),
-            Message::Open { origin, from_start } => format!("open {} {from_start}", origin.conn),
+            Message::Open {
+                origin,
+                from_start,
+                socket,
+            } => {
+                let role = socket.role.map_or("", |role| role.as_str());
+                format!("open {} {from_start} {role}", origin.conn)
+                    .trim_end()
+                    .to_owned()
+            }
             Message::Shutdown(origin) => format!("shutdown {}", origin.conn),
         })
         .collect()
@@ -137,6 +147,22 @@ fn connections_without_a_record() {
         ["open c1 false", "gap ring-full @0 5B 0r", "close c1 freed"]
     );
     assert_eq!(tracker.totals().connections, 1);
+}
+
+/// What is known of the socket comes with the connection's announcement, and does not move the stream.
+#[test]
+fn sockets_are_announced() {
+    let names = SocketNames {
+        role: Some(Role::Client),
+        ..SocketNames::default()
+    };
+    let socket = Event::Socket {
+        caller: caller(1, 1),
+        conn: conn(1),
+        names,
+    };
+    let (words, _) = run(vec![socket.clone(), data(1, 0, 0, b"ab"), socket]);
+    assert_eq!(words, ["open c1 false client", "data c1 @0 ab"]);
 }
 
 /// The end of a process ends its connections and nobody else's, whatever shares the pid.

@@ -22,6 +22,10 @@ pub struct Conn {
     pub written: Vec<u8>,
     pub read: Vec<u8>,
     pub from_start: bool,
+    pub role: Option<String>,
+    pub local: Option<String>,
+    pub peer: Option<String>,
+    pub fd: Option<i64>,
     pub close: Option<String>,
     pub functions: Vec<String>,
 }
@@ -176,6 +180,9 @@ impl Captured {
                 conn.pid = line["pid"].as_u64().unwrap();
                 conn.library = line["library"].as_str().unwrap().to_owned();
                 conn.from_start = line["from_start"].as_bool().unwrap();
+                let text = |name: &str| line[name].as_str().map(str::to_owned);
+                (conn.role, conn.local, conn.peer) = (text("role"), text("local"), text("peer"));
+                conn.fd = line["fd"].as_i64();
             }
             "tls.data" => conn.push(line),
             "tls.close" => {

@@ -10,6 +10,10 @@
 )]
 
 mod capture;
+mod direct;
+mod go;
+mod gobuild;
+mod guard;
 mod harm;
 mod limits;
 mod programs;

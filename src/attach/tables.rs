@@ -1,0 +1,83 @@
+//! The kernel side's tables as user space reads and clears them.
+
+use std::collections::HashSet;
+
+use libbpf_rs::{MapCore, MapFlags};
+
+use super::Session;
+use super::libbpf::Blame;
+use crate::error::Result;
+use crate::event::wire::{self, ConnState, Counter};
+use crate::event::{ProcessId, Thread};
+
+impl Session {
+    /// The sum over all CPUs of what was counted since the start.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn counters(&self) -> Result<Vec<(Counter, u64)>> {
+        let map = &self.skel.maps.counters;
+        let mut counters = Vec::with_capacity(Counter::ALL.len());
+        for counter in Counter::ALL {
+            let per_cpu = map
+                .lookup_percpu(&(counter as u32).to_ne_bytes(), MapFlags::ANY)
+                .blame(|| "failed to read the counters")?
+                .unwrap_or_default();
+            let sum = per_cpu
+                .iter()
+                .filter_map(|value| value.as_slice().try_into().ok().map(u64::from_ne_bytes))
+                .sum();
+            counters.push((counter, sum));
+        }
+        Ok(counters)
+    }
+
+    /// The connections that are open now.
+    pub fn connections(&self) -> Vec<ConnState> {
+        let conns = &self.skel.maps.conns;
+        conns
+            .keys()
+            .filter_map(|key| {
+                let value = conns.lookup(&key, MapFlags::ANY).ok()??;
+                wire::decode_conn(&key, &value)
+            })
+            .collect()
+    }
+
+    /// The processes that the kernel's tables know.
+    pub fn processes(&self) -> HashSet<ProcessId> {
+        let maps = &self.skel.maps;
+        let keys = maps.conns.keys().chain(maps.go_reads.keys());
+        keys.filter_map(|key| wire::conn_key_process(&key))
+            .collect()
+    }
+
+    /// Clears the kernel's table of calls of those whose thread ended in the middle.
+    pub fn forget_calls(&mut self, is_alive: impl Fn(Thread) -> bool) {
+        let calls = &self.skel.maps.calls;
+        let is_over =
+            |key: &Vec<u8>| wire::call_key_thread(key).is_some_and(|thread| !is_alive(thread));
+        for key in calls.keys().filter(is_over).collect::<Vec<_>>() {
+            // It may have been deleted meanwhile.
+            let _ = calls.delete(&key);
+        }
+    }
+
+    /// Clears the kernel's tables of the connections and Go calls of processes that ended.
+    pub fn forget(&mut self, ended: &HashSet<ProcessId>) {
+        let maps = &self.skel.maps;
+        forget_in(&maps.conns, ended);
+        forget_in(&maps.go_reads, ended);
+        forget_in(&maps.go_writes, ended);
+    }
+}
+
+/// In a map whose key starts with a `struct process_key`.
+fn forget_in(map: &impl MapCore, ended: &HashSet<ProcessId>) {
+    let is_over =
+        |key: &Vec<u8>| wire::conn_key_process(key).is_some_and(|process| ended.contains(&process));
+    for key in map.keys().filter(is_over).collect::<Vec<_>>() {
+        // Already gone is as good as deleted.
+        let _ = map.delete(&key);
+    }
+}
