@@ -159,6 +159,7 @@ fn function(
             len: Some(2),
             ..Call::default()
         },
+        covered_by: None,
     }
 }
 
