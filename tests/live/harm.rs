@@ -38,11 +38,11 @@ fn root_nothing_is_left_behind() {
     for is_killed in [false, true] {
         let mut running = Running::start(&pair, &["--wait", "--iterations", "10"]).unwrap();
         running.wait_ready().unwrap();
-        let before = code_byte(&running, &pair, "SSL_write");
+        let before = code_byte(&running, &pair, "ssl_write_internal");
         assert_ne!(before, INT3);
         let capture = Capture::start(&pair.path, &[]);
         wait_for("a breakpoint", || {
-            code_byte(&running, &pair, "SSL_write") == INT3
+            code_byte(&running, &pair, "ssl_write_internal") == INT3
         });
         if is_killed {
             capture.kill();
@@ -50,7 +50,7 @@ fn root_nothing_is_left_behind() {
             capture.stop();
         }
         wait_for("its removal", || {
-            code_byte(&running, &pair, "SSL_write") == before
+            code_byte(&running, &pair, "ssl_write_internal") == before
         });
         running.go().unwrap();
         running.finish().unwrap();
