@@ -278,22 +278,34 @@ fn explain_function(function: &Function, text: &mut String) {
         let method = evidence.method.as_str();
         text.push_str(&format!("      {method}: {}\n", evidence.detail));
     }
-    let exits: Vec<_> = function
-        .sites
-        .exits
-        .iter()
-        .map(|exit| exit.kind.as_str())
-        .collect();
     text.push_str(&format!(
         "      probes: {} at file offset {}{}\n",
         function.sites.entry.kind.as_str(),
         function.sites.entry.file_offset,
-        if exits.is_empty() {
-            String::new()
-        } else {
-            format!(", and {} there", exits.join(", "))
-        }
+        exits(function)
     ));
+}
+
+/// Where the function is left: by a trampoline at its start, or at return instructions of its own.
+fn exits(function: &Function) -> String {
+    let exits = &function.sites.exits;
+    let entry = function.sites.entry.file_offset;
+    let all: Vec<_> = exits
+        .iter()
+        .map(|exit| match exit.file_offset {
+            there if there == entry => format!("{} there", exit.kind.as_str()),
+            other => format!("{other}"),
+        })
+        .collect();
+    match exits.first() {
+        None => String::new(),
+        Some(first) if first.file_offset == entry => format!(", and {}", all.join(", ")),
+        Some(first) => format!(
+            ", and {} at its returns: {}",
+            first.kind.as_str(),
+            all.join(", ")
+        ),
+    }
 }
 
 fn describe_ladder(report: &Report, text: &mut String) {

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Case;
-use super::evidence::{Confidence, Method};
+use super::evidence::{Confidence, Method, Rung};
 use super::finding::{Call, Finding, Function, Refusal, Sites};
 use super::names::Named;
 use super::version;
@@ -19,6 +19,8 @@ pub struct Found {
     pub findings: Vec<Finding>,
     /// What was there and is not used.
     pub refused: Vec<Refusal>,
+    /// What came of places that only this finder asks.
+    pub rungs: Vec<Rung>,
 }
 
 /// Finds `library` by its function names. `Ok(None)`: not in this file.

@@ -9,9 +9,11 @@ mod by_name;
 pub mod evidence;
 pub mod finding;
 mod gnutls;
+mod go;
 pub mod names;
 mod nss;
 mod openssl;
+mod packed;
 mod sources;
 mod stripped;
 mod structure;
@@ -80,6 +82,7 @@ const FINDERS: &[&dyn Finder] = &[
     &gnutls::GnuTls,
     &nss::Nspr,
     &nss::Nss,
+    &go::Go,
 ];
 
 /// Examines one file.
@@ -107,6 +110,7 @@ pub fn examine(file: &ImageFile, db: &SymbolDb, dirs: &DebugDirs) -> Result<Repo
             .section_damage
             .iter()
             .map(|damage| format!("section headers unreadable ({damage}): is the file whole?"))
+            .chain(packed::warning(&image))
             .collect(),
         imports: imports(db, &names),
         ladder: Vec::new(),
@@ -117,6 +121,7 @@ pub fn examine(file: &ImageFile, db: &SymbolDb, dirs: &DebugDirs) -> Result<Repo
             Ok(Some(found)) => {
                 report.findings.extend(found.findings);
                 report.refused.extend(found.refused);
+                report.ladder.extend(found.rungs);
             }
             Err(error) => report.refused.push(Refusal {
                 library: finder.library().to_owned(),
@@ -124,7 +129,7 @@ pub fn examine(file: &ImageFile, db: &SymbolDb, dirs: &DebugDirs) -> Result<Repo
             }),
         }
     }
-    report.ladder = names.rungs;
+    report.ladder.extend(names.rungs);
     report.ladder.sort_by_key(|rung| rung.method);
     Ok(report)
 }

@@ -15,7 +15,6 @@ pub(super) fn refusal(case: &Case<'_>, library: &str, source_path: &[u8]) -> Opt
         .loaded_data()
         .any(|data| finder.find(data).is_some());
     mentioned.then(|| Found {
-        findings: Vec::new(),
         refused: vec![Refusal {
             library: library.to_owned(),
             reason: format!(
@@ -24,5 +23,6 @@ pub(super) fn refusal(case: &Case<'_>, library: &str, source_path: &[u8]) -> Opt
                 String::from_utf8_lossy(source_path).trim_end_matches('\0')
             ),
         }],
+        ..Found::default()
     })
 }

@@ -54,6 +54,16 @@ impl Segment {
     }
 }
 
+impl Segment {
+    /// Where the byte at `offset` of the file is loaded, if this segment has it.
+    pub fn addr_of(&self, offset: FileOff) -> Option<VirtAddr> {
+        let inside = offset.0.checked_sub(self.offset)?;
+        (inside < self.file_size)
+            .then(|| self.vaddr.checked_add(inside).map(VirtAddr))
+            .flatten()
+    }
+}
+
 /// The loadable segments of one image.
 #[derive(Clone, Debug, Default)]
 pub struct Segments(Vec<Segment>);
@@ -80,14 +90,15 @@ impl Segments {
         Self::agreed(self.0.iter().filter(|segment| segment.executable), addr)
     }
 
-    /// Where the byte at `offset` of the file is loaded: at the first segment that has it.
+    /// The first segment that loads the byte at `offset` of the file.
+    pub fn holder(&self, offset: FileOff) -> Option<&Segment> {
+        let mut all = self.0.iter();
+        all.find(|segment| segment.addr_of(offset).is_some())
+    }
+
+    /// Where the byte at `offset` of the file is loaded: by the first segment that has it.
     pub fn addr_of(&self, offset: FileOff) -> Option<VirtAddr> {
-        self.0.iter().find_map(|segment| {
-            let inside = offset.0.checked_sub(segment.offset)?;
-            (inside < segment.file_size)
-                .then(|| segment.vaddr.checked_add(inside).map(VirtAddr))
-                .flatten()
-        })
+        self.holder(offset)?.addr_of(offset)
     }
 
     fn agreed<'s>(segments: impl Iterator<Item = &'s Segment>, addr: VirtAddr) -> Option<FileOff> {

@@ -11,6 +11,7 @@ pub mod dwarf;
 mod dynamic;
 pub mod file;
 pub mod function;
+pub mod go;
 mod headers;
 pub mod insn;
 pub mod pointers;

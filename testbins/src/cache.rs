@@ -55,7 +55,7 @@ fn digest(inputs: &impl Hash) -> u64 {
 }
 
 /// Cargo marks its target folder with a CACHEDIR.TAG, and whoever runs this was built into it.
-fn target_dir() -> PathBuf {
+pub fn target_dir() -> PathBuf {
     let marked = |folder: &&Path| folder.join("CACHEDIR.TAG").is_file();
     let program = std::env::current_exe().unwrap_or_default();
     match program.ancestors().skip(1).find(marked) {

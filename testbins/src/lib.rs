@@ -27,11 +27,14 @@
 //!
 //! A library given as `-l:FILE` must exist, or the variant is [`Unbuilt::Missing`]; so must `libc.a`
 //! where the flags say `-static` or `-static-pie`. Nothing else is looked for in advance.
+//!
+//! Go programs have modes and toolchains instead of directives: [`golang`].
 
 #![forbid(unsafe_code)]
 
 mod cache;
 mod directive;
+pub mod golang;
 mod link;
 mod post;
 mod prefix;

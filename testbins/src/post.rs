@@ -191,6 +191,16 @@ fn drop_section_table(program: &Path) -> Result<(), Unbuilt> {
     fs::write(program, bytes).map_err(|error| io_failed(program, error))
 }
 
+/// Makes the file forget its section header table, wherever that is.
+pub fn zero_section_table(program: &Path) -> Result<(), Unbuilt> {
+    let mut bytes = read(program)?;
+    if bytes.len() < 0x40 {
+        return Err(Unbuilt::failed("no ELF header", program.display()));
+    }
+    cut_section_table(&mut bytes);
+    fs::write(program, bytes).map_err(|error| io_failed(program, error))
+}
+
 /// Zeroes e_shoff, e_shnum and e_shstrndx of a 64-bit little-endian ELF file and returns where the
 /// table was, if nothing comes after it (binutils puts it last).
 fn cut_section_table(bytes: &mut [u8]) -> Option<usize> {

@@ -24,7 +24,8 @@ pub fn run<S: AsRef<OsStr>>(
     ))
 }
 
-fn finish(tool: &str, command: &mut Command) -> Result<Output, Unbuilt> {
+/// Runs it to its end, whatever that is.
+pub fn finish(tool: &str, command: &mut Command) -> Result<Output, Unbuilt> {
     command
         .stdin(Stdio::null())
         .output()

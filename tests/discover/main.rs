@@ -11,7 +11,9 @@
     reason = "a test fails by panicking"
 )]
 
+mod go;
 mod made;
+mod pointers;
 #[path = "../support/mod.rs"]
 mod support;
 mod twins;
