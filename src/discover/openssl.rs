@@ -3,8 +3,11 @@
 //! number per function; both name the source file `ssl_lib.c`.
 //!
 //! Functions of a stripped copy that never fail by themselves (`SSL_free`, `SSL_read_ex` where it only
-//! calls another) are not found; `ssl_read_internal` and `ssl_write_internal` see the bytes of all of them.
+//! calls another) are not found; `ssl_read_internal` and `ssl_write_internal` see the bytes of all of them, and
+//! the table of methods has the function that frees.
 //! LibreSSL tells no function in its errors: a stripped copy is refused.
+
+mod methods;
 
 use std::collections::BTreeSet;
 
@@ -126,7 +129,20 @@ impl<'c> Copies<'c, '_> {
                 }
             }
         }
+        if let ([copy], false) = (
+            copies.get_mut(first..).unwrap_or_default(),
+            self.is_free_named(),
+        ) {
+            let free = methods::free(self.case, self.facts, self.sources, self.file);
+            copy.functions.extend(free);
+        }
         copies.retain(|copy| !copy.functions.is_empty());
+    }
+
+    /// `SSL_free` says more, and needs no other function beside it.
+    fn is_free_named(&self) -> bool {
+        let mut names = self.case.names.defined.iter();
+        names.any(|named| named.name == "SSL_free")
     }
 
     fn empty(&self) -> Finding {

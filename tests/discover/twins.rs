@@ -45,6 +45,7 @@ const MAY: &[&str] = &[
 /// What a reported name may stand for: the inner function does the same work for each caller.
 const STAND_INS: &[(&str, &str)] = &[
     ("SSL_free", "ossl_ssl_connection_free"),
+    ("SSL_free", "tls1_free"),
     ("SSL_free", "tls_free"),
 ];
 
