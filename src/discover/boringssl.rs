@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use super::by_name::{self, Found};
-use super::evidence::{Evidence, Method};
+use super::evidence::{Confidence, Evidence, Method};
 use super::finding::{Finding, Refusal};
 use super::sources::{ErrorCall, Member, Says, Source, Sources};
 use super::structure::{self, evidence};
@@ -318,7 +318,12 @@ impl<'c, 'a> Copy<'c, 'a> {
                 continue;
             };
             let list = self.evidence(name, member, roles, table.as_ref());
-            functions.push(structure::function(self.case, facts, member, list)?);
+            let mut function = structure::function(self.case, facts, member, list)?;
+            if self.nameless {
+                // One method, however much it agrees with itself.
+                function.confidence = Confidence::Medium;
+            }
+            functions.push(function);
         }
         if let Some(table) = &table {
             functions.extend(table.free(self));

@@ -24,7 +24,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use agentsight::discover::{Finding, Function, Method, Report, examine};
+use agentsight::discover::{Confidence, Finding, Function, Method, Report, examine};
 use agentsight::image::ImageFile;
 use agentsight::image::debug_file::DebugDirs;
 use agentsight::symdb::{self, SymbolDb};
@@ -629,6 +629,43 @@ fn nameless_boringssl_is_found_and_guarded() {
                 .iter()
                 .any(|function| function.name == name),
             "{name}"
+        );
+    }
+}
+
+/// Where file names are hidden (`__FILE__` made empty), the reasons of the errors are left, and must lead to the
+/// same functions.
+#[test]
+fn hidden_file_names_leave_the_reasons() {
+    let bun = require!(check_sample("bun-x64-1.4"));
+    let hidden = tempfile::NamedTempFile::new().unwrap();
+    let mut bytes = fs::read(&bun.path).unwrap();
+    let mut hide = |name: &[u8]| {
+        let places: Vec<_> = memchr::memmem::find_iter(&bytes, name).collect();
+        assert!(!places.is_empty());
+        for at in places {
+            bytes[at..at + name.len()].fill(b'x');
+        }
+    };
+    hide(b"ssl_lib.cc");
+    hide(b"s3_pkt.cc");
+    fs::write(&hidden, bytes).unwrap();
+    let report = look(hidden.path(), &[]);
+    assert_eq!(report.refused, []);
+    let functions = &report.findings[0].functions;
+    for name in ["SSL_read", "SSL_write", "SSL_do_handshake"] {
+        let of = |functions: &[Function]| {
+            let mut all = functions.iter();
+            all.find(|function| function.name == name).unwrap().clone()
+        };
+        let (found, truth) = (of(functions), of(&bun.findings[0].functions));
+        assert_eq!(found.vaddr, truth.vaddr, "{name}");
+        assert_eq!(found.confidence, Confidence::Medium);
+        assert!(
+            found
+                .evidence
+                .iter()
+                .any(|evidence| evidence.method == Method::Reasons)
         );
     }
 }

@@ -17,7 +17,7 @@ const LABEL: &[u8] = b"c ap traffic";
 /// How far from each other the errors of one function may stand.
 const SPREAD: usize = 0x200;
 /// How far from `SSL_write` the other functions of its source file may stand.
-const NEIGHBOURHOOD: u64 = 0x4_0000;
+const NEIGHBOURHOOD: u64 = 0x10_0000;
 /// Most places that are looked at.
 const CLUSTERS_MAX: usize = 64;
 /// What stands for a path where there is none.
@@ -120,9 +120,16 @@ fn clusters(
     library: u64,
     reasons: &[u64],
 ) -> Vec<VirtAddr> {
+    // As third argument, or as second where the one before was optimised away.
+    let loads = |reason: &u64| {
+        let needles = [2, 1].map(|argument| decoder.loads_of(argument, *reason as u32));
+        needles.concat()
+    };
+    let wanted: Vec<_> = reasons.iter().rev().map(loads).collect();
+    let numbers = decoder.loads_of(0, library as u32);
     let mut found = Vec::new();
-    for needle in decoder.loads_of(0, library as u32) {
-        let finder = memmem::Finder::new(&needle);
+    for needle in &numbers {
+        let finder = memmem::Finder::new(needle);
         for (base, code) in image.code_ranges() {
             let mut next = 0;
             for at in finder.find_iter(code) {
@@ -130,7 +137,7 @@ fn clusters(
                     continue;
                 }
                 let window = code.get(at.saturating_sub(SPREAD)..(at + SPREAD).min(code.len()));
-                if window.is_some_and(|window| has_all(decoder, window, reasons)) {
+                if window.is_some_and(|window| has_all(window, &wanted)) {
                     found.push(VirtAddr(base + at as u64));
                     next = at + 16;
                 }
@@ -140,15 +147,10 @@ fn clusters(
     found
 }
 
-fn has_all(decoder: &Decoder<'_>, window: &[u8], reasons: &[u64]) -> bool {
-    reasons.iter().all(|reason| {
-        // As third argument, or as second where the one before was optimised away.
-        [2, 1].iter().any(|argument| {
-            let needles = decoder.loads_of(*argument, *reason as u32);
-            needles
-                .iter()
-                .any(|needle| memmem::find(window, needle).is_some())
-        })
+fn has_all(window: &[u8], wanted: &[Vec<Vec<u8>>]) -> bool {
+    wanted.iter().all(|needles| {
+        let mut needles = needles.iter();
+        needles.any(|needle| memmem::find(window, needle).is_some())
     })
 }
 
