@@ -2,14 +2,17 @@
 """A local HTTPS server that answers like an LLM API, for the demo and the live tests.
 
     llm_server.py [--port 0] [--cert FILE --key FILE] [--write-cert FILE] [--log FILE] [--delay MS]
+                  [--text-only] [--lonely]
 
 Listens on 127.0.0.1 only and prints "listening PORT" once it does. It knows POST /v1/messages in the
 shape of the Anthropic API (https://docs.anthropic.com/en/api/messages-streaming), streamed as
-server-sent events if the request says "stream": true. The answer is always the same one. It speaks
-HTTP/1.1 with keep-alive and takes bodies with a Content-Length only. No model, no network.
+server-sent events if the request says "stream": true. The answer is always the same one: a text and
+a tool call, or with --text-only the text, for agents that would make the call and ask again. It
+speaks HTTP/1.1 with keep-alive and takes bodies with a Content-Length only. No model, no network.
 
 Without --cert it makes a certificate for 127.0.0.1 and localhost with openssl; --write-cert tells
-where to leave a copy for the client to trust.
+where to leave a copy for the client to trust. --lonely raises the loopback device first: a new network
+namespace, which can reach nobody, has it switched off.
 
 --log FILE gets one JSON object per exchange: "request" and "response" are all bytes of it inside
 TLS, heads and chunk framing included; "request_body" and "response_body" are the bodies alone. In
@@ -19,17 +22,20 @@ response are sent, so a client that has seen the end will find it.
 
 import argparse
 import contextlib
+import fcntl
 import http.server
 import json
 import shutil
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+import urllib.parse
 from pathlib import Path
 
 MAX_BODY = 64 << 20
@@ -45,6 +51,8 @@ TOOL_INPUT = {"command": "cargo test accepts_ipv6_authority -- --nocapture", "ti
 
 def main():
     args = parse_args()
+    if args.lonely:
+        raise_loopback()
     # As an exception: the temporary certificate is then removed on the way out.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with contextlib.ExitStack() as stack:
@@ -56,7 +64,8 @@ def main():
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(cert, key)
         log = stack.enter_context(open(args.log, "a")) if args.log else None
-        server = stack.enter_context(Server(args.port, context, log, args.delay / 1000))
+        server = Server(args.port, context, log, args.delay / 1000, args.text_only)
+        stack.enter_context(server)
         print(f"listening {server.server_port}", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             server.serve_forever()
@@ -72,10 +81,18 @@ def parse_args():
     parser.add_argument("--write-cert", metavar="FILE")
     parser.add_argument("--log", metavar="FILE")
     parser.add_argument("--delay", type=int, default=40, metavar="MS", help="between two events")
+    parser.add_argument("--text-only", action="store_true")
+    parser.add_argument("--lonely", action="store_true")
     args = parser.parse_args()
     if (args.cert is None) != (args.key is None):
         parser.error("--cert and --key go together")
     return args
+
+
+def raise_loopback():
+    # struct ifreq and SIOCSIFFLAGS of linux/if.h; IFF_UP is 1.
+    with socket.socket() as any_socket:
+        fcntl.ioctl(any_socket, 0x8914, struct.pack("16sH22x", b"lo", 1))
 
 
 def make_cert(folder):
@@ -96,12 +113,13 @@ class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, port, context, log, delay_s):
+    def __init__(self, port, context, log, delay_s, is_text_only=False):
         super().__init__(("127.0.0.1", port), Exchange)
         self.context = context
         self.log = log
         self.log_lock = threading.Lock()
         self.delay_s = delay_s
+        self.is_text_only = is_text_only
 
     def finish_request(self, request, client_address):
         # Here and not in accept: a slow handshake must hold up its own thread only.
@@ -153,6 +171,12 @@ class Exchange(http.server.BaseHTTPRequestHandler):
         self.rfile = Tee(self.rfile)
         self.wfile = Tee(self.wfile)
 
+    def do_HEAD(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+        self.write_last(b"", b"", b"")
+
     def do_GET(self):
         self.answer_error(b"", 404, "not_found_error", "only POST /v1/messages is here")
 
@@ -162,7 +186,7 @@ class Exchange(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
             return self.answer_error(b"", 411, "invalid_request_error", "needs a Content-Length")
         body = self.rfile.read(int(length))
-        if self.path != "/v1/messages":
+        if urllib.parse.urlsplit(self.path).path != "/v1/messages":
             return self.answer_error(body, 404, "not_found_error", f"no {self.path} here")
         try:
             wish = json.loads(body)
@@ -172,7 +196,7 @@ class Exchange(http.server.BaseHTTPRequestHandler):
         if is_streamed:
             self.answer_stream(body, model)
         else:
-            self.answer_json(body, 200, whole_message(model))
+            self.answer_json(body, 200, whole_message(model, self.server.is_text_only))
 
     def answer_error(self, body, status, kind, message):
         error = {"type": "error", "error": {"type": kind, "message": message}}
@@ -193,7 +217,7 @@ class Exchange(http.server.BaseHTTPRequestHandler):
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         answer = b""
-        for event in stream_events(model):
+        for event in stream_events(model, self.server.is_text_only):
             data = json.dumps(event, ensure_ascii=False)
             frame = f"event: {event['type']}\ndata: {data}\n\n".encode()
             self.wfile.write(b"%x\r\n%s\r\n" % (len(frame), frame))
@@ -221,13 +245,15 @@ class Exchange(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def whole_message(model):
-    content = [{"type": "text", "text": TEXT}, tool_use(TOOL_INPUT)]
+def whole_message(model, is_text_only):
+    content = [{"type": "text", "text": TEXT}]
+    if not is_text_only:
+        content.append(tool_use(TOOL_INPUT))
     usage = {"input_tokens": 412, "output_tokens": 118}
-    return message(model, content, "tool_use", usage)
+    return message(model, content, stop_reason(is_text_only), usage)
 
 
-def stream_events(model):
+def stream_events(model, is_text_only):
     start = message(model, [], None, {"input_tokens": 412, "output_tokens": 1})
     yield {"type": "message_start", "message": start}
     yield block_start(0, {"type": "text", "text": ""})
@@ -235,13 +261,18 @@ def stream_events(model):
     for piece in pieces(TEXT, 24):
         yield block_delta(0, {"type": "text_delta", "text": piece})
     yield {"type": "content_block_stop", "index": 0}
-    yield block_start(1, tool_use({}))
-    for piece in pieces(json.dumps(TOOL_INPUT), 30):
-        yield block_delta(1, {"type": "input_json_delta", "partial_json": piece})
-    yield {"type": "content_block_stop", "index": 1}
-    end = {"stop_reason": "tool_use", "stop_sequence": None}
+    if not is_text_only:
+        yield block_start(1, tool_use({}))
+        for piece in pieces(json.dumps(TOOL_INPUT), 30):
+            yield block_delta(1, {"type": "input_json_delta", "partial_json": piece})
+        yield {"type": "content_block_stop", "index": 1}
+    end = {"stop_reason": stop_reason(is_text_only), "stop_sequence": None}
     yield {"type": "message_delta", "delta": end, "usage": {"output_tokens": 118}}
     yield {"type": "message_stop"}
+
+
+def stop_reason(is_text_only):
+    return "end_turn" if is_text_only else "tool_use"
 
 
 def message(model, content, stop_reason, usage):

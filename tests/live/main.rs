@@ -12,14 +12,24 @@
 mod capture;
 mod direct;
 mod go;
+mod go_programs;
 mod gobuild;
 mod guard;
 mod harm;
 mod limits;
+mod peer;
 mod programs;
+mod static_libraries;
+mod static_programs;
+#[path = "../support/mod.rs"]
+mod support;
 mod testbins;
+mod wheels;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use support::truth::{self, Tables};
 
 /// Says by name what is missing; fails where nothing may be missing.
 pub fn skip(what: &str) {
@@ -51,4 +61,36 @@ pub fn program(name: &str) -> Option<PathBuf> {
         skip(name);
     }
     found
+}
+
+/// Named so that a run without `AGENTSIGHT_EXTENDED` says what it leaves out.
+pub fn is_extended() -> bool {
+    let is_set = std::env::var_os("AGENTSIGHT_EXTENDED").is_some();
+    if !is_set {
+        eprintln!("left out: only with AGENTSIGHT_EXTENDED=1 (scripts/test --extended)");
+    }
+    is_set
+}
+
+/// Strips a copy of a program or library, or skips by the name of what is missing.
+pub fn stripped(file: &Path, dir: &Path) -> Option<PathBuf> {
+    let copy = dir.join(file.file_name().unwrap());
+    let status = Command::new(program("strip")?)
+        .arg("-o")
+        .arg(&copy)
+        .arg(file)
+        .status()
+        .unwrap();
+    if !status.success() {
+        skip("a strip that takes this file");
+        return None;
+    }
+    Some(copy)
+}
+
+/// Has no function by which a TLS library could be told.
+pub fn assert_nameless(file: &Path) {
+    let is_tls = |name: &str| name.contains("SSL_read") || name.contains("SSL_write");
+    let named = truth::functions(file, Tables::All, &is_tls);
+    assert!(named.is_empty(), "{}: {named:?}", file.display());
 }

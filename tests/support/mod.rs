@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 pub mod elf;
+pub mod scramble;
 pub mod truth;
 
 use std::path::{Path, PathBuf};
@@ -71,7 +72,8 @@ pub fn sample(name: &str) -> Option<Sample> {
     })
 }
 
-fn sample_cache() -> Option<PathBuf> {
+/// Where samples are kept, and what else tests fetch.
+pub fn sample_cache() -> Option<PathBuf> {
     let set = |name| {
         std::env::var_os(name)
             .filter(|value| !value.is_empty())
