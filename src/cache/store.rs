@@ -103,6 +103,15 @@ impl Store {
         Ok(decode(&text).ok_or("it is damaged"))
     }
 
+    /// For the fuzzer: reads an entry as from disk, whether or not its hash fits. Tells whether what was
+    /// read, if anything, could be written and read again.
+    #[doc(hidden)]
+    pub fn fuzz_entry(text: &[u8]) -> bool {
+        let entry = decode(text).or_else(|| serde_json::from_slice(text).ok());
+        let again = entry.map(|entry: Entry| encode(&entry));
+        again.is_none_or(|text| text.is_ok_and(|text| decode(&text).is_some()))
+    }
+
     /// Writes the entry for `key` in the place of any other one.
     pub(super) fn save(&self, key: &Key, entry: &Entry) -> io::Result<()> {
         let text = encode(entry)?;

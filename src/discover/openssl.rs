@@ -9,7 +9,8 @@
 
 mod methods;
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::by_name::{self, Found};
 use super::evidence::{Evidence, Method};
@@ -29,6 +30,9 @@ const SMALL: usize = 300;
 /// Most copies of one library that one source path may stand for.
 const COPIES_MAX: usize = 8;
 
+/// Most source paths that are looked at.
+const FILES_MAX: usize = 64;
+
 pub(super) struct OpenSsl;
 
 impl Finder for OpenSsl {
@@ -47,12 +51,13 @@ impl Finder for OpenSsl {
         };
         let mut copies = Vec::new();
         let mut refused = Vec::new();
-        for file in files(sources) {
+        for file in files(sources).into_iter().take(FILES_MAX) {
             Copies {
                 case,
                 facts,
                 sources,
                 file,
+                labels: RefCell::default(),
             }
             .find(&mut copies, &mut refused);
         }
@@ -91,6 +96,8 @@ struct Copies<'c, 'a> {
     facts: &'c Library,
     sources: &'c Sources<'a>,
     file: VirtAddr,
+    /// What [`Self::labels`] said before, by entry.
+    labels: RefCell<BTreeMap<VirtAddr, BTreeSet<&'c str>>>,
 }
 
 /// A function that may be the one that is looked for, with why.
@@ -206,6 +213,16 @@ impl<'c> Copies<'c, '_> {
 
     /// The functions that a function names in its errors: itself, and those inlined into it.
     fn labels(&self, member: &'c Member) -> BTreeSet<&'c str> {
+        let known = self.labels.borrow().get(&member.entry.addr).cloned();
+        known.unwrap_or_else(|| {
+            let labels = self.find_labels(member);
+            let entry = member.entry.addr;
+            self.labels.borrow_mut().insert(entry, labels.clone());
+            labels
+        })
+    }
+
+    fn find_labels(&self, member: &'c Member) -> BTreeSet<&'c str> {
         let labels = self.errors(member).filter_map(|error| self.label(error));
         let labels: BTreeSet<_> = labels.map(|facts| facts.name.as_str()).collect();
         match labels.iter().copied().collect::<Vec<_>>().as_slice() {

@@ -22,6 +22,15 @@ const PATH_MAX: usize = 1024;
 const HITS_MAX: usize = 4096;
 /// Most functions that are looked at. `ssl_lib` of all versions has fewer than 200 with errors.
 const MEMBERS_MAX: usize = 4096;
+/// Most instructions of all of them, each of which is kept: 100 bytes.
+const INSNS_MAX: usize = 1 << 18;
+/// Most references that are looked at.
+const REFERENCES_MAX: usize = 1 << 14;
+/// Most paths that code refers to. Copies of one library in a program, times two.
+const PATHS_MAX: usize = 64;
+/// Most paths to which no code seems to refer that are searched from their middle on: that takes several passes
+/// over all code for each.
+const MIDDLES_MAX: usize = 4;
 /// Most callers of one function that are looked at.
 const CALLERS_MAX: usize = 32;
 /// Lines beyond this are numbers of another kind.
@@ -146,6 +155,8 @@ pub(super) struct Sources<'a> {
     pub error_functions: BTreeSet<VirtAddr>,
     /// References whose function could not be told, with the reason.
     pub lost: Vec<String>,
+    /// Instructions of all members.
+    covered: BTreeSet<VirtAddr>,
     /// Paths that are there although no code was seen to refer to them.
     pub unused: Vec<PathText>,
 }
@@ -177,6 +188,7 @@ impl<'a> Sources<'a> {
             members: BTreeMap::new(),
             error_functions: BTreeSet::new(),
             lost: Vec::new(),
+            covered: BTreeSet::new(),
             unused,
         };
         for xref in xrefs {
@@ -216,13 +228,14 @@ impl<'a> Sources<'a> {
     }
 
     fn add(&mut self, image: &Image<'_>, at: VirtAddr) {
-        let is_known = self.members.values().any(|member| member.body.contains(at));
-        if is_known || self.members.len() >= MEMBERS_MAX {
+        let is_full = self.members.len() >= MEMBERS_MAX || self.covered.len() >= INSNS_MAX;
+        if is_full || self.covered.contains(&at) {
             return;
         }
         match self.functions.entry_of(at) {
             Ok(entry) => {
                 let member = examine(image, &self.functions, entry, &self.paths);
+                self.covered.extend(member.body.insns.keys());
                 self.error_functions.extend(member.error_functions());
                 self.members.insert(entry.addr, member);
             }
@@ -335,13 +348,16 @@ fn references(
 ) -> (Vec<PathText>, Vec<PathText>, Vec<Xref>) {
     let starts: Vec<_> = hits.iter().map(|hit| hit.start).collect();
     let mut xrefs = xref::find(image, decoder, &starts);
+    xrefs.truncate(REFERENCES_MAX);
     let is_used = |xrefs: &[Xref], addr| xrefs.iter().any(|xref| xref.target == addr);
     let (used, left): (Vec<_>, Vec<_>) = hits
         .iter()
         .filter(|hit| hit.source().is_some())
         .partition(|hit| is_used(&xrefs, hit.start));
-    let mut paths: Vec<_> = used.iter().filter_map(|hit| hit.path(hit.start)).collect();
-    let mut unused = Vec::new();
+    let paths = used.iter().filter_map(|hit| hit.path(hit.start));
+    let mut paths: Vec<_> = paths.take(PATHS_MAX).collect();
+    let (left, more) = left.split_at(left.len().min(MIDDLES_MAX));
+    let mut unused: Vec<_> = more.iter().filter_map(|hit| hit.path(hit.start)).collect();
     for hit in left {
         // Another text may stand right before the path without a zero between.
         let last = hit.start.0 + (hit.text.len() as u64).saturating_sub(9);
@@ -384,6 +400,7 @@ pub(super) fn examine(
     let body = functions.body(entry.addr);
     let values = Values::of(functions.decoder(), &body);
     let calls = values.calls();
+    functions.spend(values.work());
     let mut errors: Vec<_> = calls
         .iter()
         .filter_map(|call| error_call(image, call, &values, paths))

@@ -103,7 +103,8 @@ impl<'i, 'a> Pointers<'i, 'a> {
 
     /// The addresses in consecutive words from `start` on, as long as they point to code.
     pub fn run(&self, start: VirtAddr) -> impl Iterator<Item = VirtAddr> + '_ {
-        let places = (start.0..).step_by(WORD as usize).map(VirtAddr);
+        let next = |place: &VirtAddr| place.0.checked_add(WORD).map(VirtAddr);
+        let places = std::iter::successors(Some(start), next);
         places.map_while(|place| {
             self.at(place)
                 .filter(|target| self.image.segments.code_offset(*target).is_some())

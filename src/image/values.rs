@@ -2,6 +2,7 @@
 //! propagation over one [`Body`]. Of memory only the function's own stack frame is followed, on the trust
 //! that callees leave its spilled registers alone; what is not certain is [`Value::Unknown`].
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::VirtAddr;
@@ -18,6 +19,10 @@ const WAYS_MAX: usize = 16;
 const SLOTS_MAX: usize = 64;
 /// Rounds over all blocks until they agree; more would be a contrived function.
 const ROUNDS_MAX: usize = 64;
+
+/// Most instructions in all rounds, and as many again on all ways; no function that a compiler made is known to take
+/// a tenth of it.
+const WORK_MAX: usize = 1 << 19;
 
 /// What is known of a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -195,6 +200,8 @@ pub struct Values<'b, 'a> {
     body: &'b Body,
     /// What holds at the start of each block, whatever way led there.
     blocks: BTreeMap<VirtAddr, State>,
+    /// Instructions that were looked at.
+    work: Cell<usize>,
 }
 
 impl<'b, 'a> Values<'b, 'a> {
@@ -204,6 +211,7 @@ impl<'b, 'a> Values<'b, 'a> {
             decoder,
             body,
             blocks: BTreeMap::new(),
+            work: Cell::new(0),
         };
         values.settle();
         values
@@ -249,6 +257,9 @@ impl<'b, 'a> Values<'b, 'a> {
             if !changed {
                 return;
             }
+            if self.work.get() > WORK_MAX {
+                break;
+            }
         }
         // Not settled: what is not certain is unknown.
         for state in self.blocks.values_mut() {
@@ -266,6 +277,7 @@ impl<'b, 'a> Values<'b, 'a> {
         let mut at = leader;
         while let Some(insn) = self.body.insns.get(&at).copied() {
             state.step(self.decoder, &insn);
+            self.work.update(|work| work + 1);
             at = insn.end();
             match insn.flow {
                 Flow::Jump(target) => return self.merge(target, &state) | changed,
@@ -293,13 +305,21 @@ impl<'b, 'a> Values<'b, 'a> {
         *known != before
     }
 
+    /// Instructions that were looked at so far: what this has cost.
+    pub fn work(&self) -> usize {
+        self.work.get()
+    }
+
     /// All calls with what is known of their arguments, sorted; one call several times if several
-    /// ways lead there with other values.
+    /// ways lead there with other values. None if that takes too long: a part could mislead.
     pub fn calls(&self) -> Vec<CallArgs> {
         let mut calls = BTreeSet::new();
         for (leader, state) in &self.blocks {
             let mut ways = WAYS_MAX;
             self.follow(*leader, state.clone(), FORKS_MAX, &mut ways, &mut calls);
+        }
+        if self.work.get() > 2 * WORK_MAX {
+            return Vec::new();
         }
         calls.into_iter().collect()
     }
@@ -315,9 +335,11 @@ impl<'b, 'a> Values<'b, 'a> {
     ) {
         let mut at = start;
         for _ in 0..STEPS_MAX {
-            let Some(insn) = self.body.insns.get(&at).copied() else {
+            let insn = self.body.insns.get(&at).copied();
+            let Some(insn) = insn.filter(|_| self.work.get() <= 2 * WORK_MAX) else {
                 return;
             };
+            self.work.update(|work| work + 1);
             let callee = match insn.flow {
                 Flow::Call(target) => Some(Some(target)),
                 Flow::CallIndirect | Flow::JumpIndirect => Some(None),

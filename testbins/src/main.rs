@@ -7,7 +7,7 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use agentsight_testbins::{Testbin, Unbuilt, build, list, vendored};
+use agentsight_testbins::{Testbin, Unbuilt, build, golang, list, vendored};
 
 const USAGE: &str = "usage: testbins list | testbins build PROGRAM VARIANT";
 
@@ -31,8 +31,16 @@ fn main() -> ExitCode {
     }
 }
 
-/// A variant of the program's own, or a combination of the matrix.
+/// A variant of the program's own, a combination of the matrix, or `VERSION.MODE` of a Go program.
 fn build_any(program: &str, variant: &str) -> Result<Testbin, Unbuilt> {
+    if let (Some(file), Some((version, name))) =
+        (program.strip_prefix("go/"), variant.rsplit_once('.'))
+    {
+        let mut modes = golang::MODES.iter();
+        if let Some(mode) = modes.find(|mode| mode.name == name && mode.program == file) {
+            return golang::build(version, mode);
+        }
+    }
     let mut matrix = vendored::MATRIX.iter();
     match matrix.find(|combination| combination.name == variant) {
         Some(combination) => vendored::build(program, combination),

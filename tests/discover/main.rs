@@ -17,6 +17,7 @@ mod pointers;
 #[path = "../support/mod.rs"]
 mod support;
 mod twins;
+mod unwind;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

@@ -7,6 +7,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use agentsight::image::Image;
+use agentsight::image::unwind::UnwindTable;
 use goblin::elf::Elf;
 
 use crate::support::elf::{self, Builder, Load, Out, Table};
@@ -451,4 +453,131 @@ fn dwarf_units_may_share_abbreviations() {
     let weighed = weigh("bombs::dwarf_units_may_share_abbreviations", &bytes);
     assert!(weighed.outcome.contains("gave up"), "{}", weighed.outcome);
     assert!(weighed.took < 2 * CASE_LIMIT, "{:?}", weighed.took);
+}
+
+/// Where [`loaded`] puts its code.
+const LOADED_AT: u64 = 0x40_0000;
+
+/// An executable with one segment for all: code, then a source path to which it may refer.
+fn loaded(code: &[u8], path: &[u8]) -> Vec<u8> {
+    const HEADERS: u64 = 0x1000;
+    let size = (code.len() + 1 + path.len()) as u64;
+    let mut out = Out::new(elf::X86_64);
+    out.text(b"\x7fELF\x02\x01\x01").text(&[0; 9]);
+    out.u16(2).u16(elf::X86_64.machine).u32(1);
+    out.word(LOADED_AT).word(64).word(0).u32(0);
+    out.u16(64).u16(56).u16(1).u16(64).u16(0).u16(0);
+    out.u32(elf::PT_LOAD).u32(5);
+    out.word(HEADERS).word(LOADED_AT).word(LOADED_AT);
+    out.word(size).word(size).word(HEADERS);
+    out.bytes.resize(HEADERS as usize, 0);
+    out.text(code).u8(0).text(path);
+    out.bytes
+}
+
+/// Pieces of code that each refer to the path behind all of them by `lea rdi, [rip + …]`, which stands at `lea` of
+/// the piece.
+fn referring(piece: &[u8], lea: usize, count: usize) -> Vec<u8> {
+    let mut code = piece.repeat(count);
+    let path = code.len() + 1;
+    for n in 0..count {
+        let at = n * piece.len() + lea;
+        code[at..at + 3].copy_from_slice(b"\x48\x8d\x3d");
+        let distance = i32::try_from(path - (at + 7)).unwrap();
+        code[at + 3..at + 7].copy_from_slice(&distance.to_le_bytes());
+    }
+    code
+}
+
+/// For each of many paths that no code refers to, all code would be searched again and again.
+#[test]
+fn unused_source_paths_are_not_searched_for_ever() {
+    if is_weighed() {
+        return;
+    }
+    let path = [&[b'A'; 1000], b"ssl/ssl_lib.c\0".as_slice()].concat();
+    let bytes = loaded(&vec![0x90; 1 << 20], &path.repeat(4000));
+    let weighed = weigh(
+        "bombs::unused_source_paths_are_not_searched_for_ever",
+        &bytes,
+    );
+    weighed.assert_light("unused paths", bytes.len());
+    assert!(weighed.outcome.contains("refused"), "{}", weighed.outcome);
+}
+
+/// For each of many references to a source path, thousands of places before it would be tried as the start of
+/// its function, and each be followed to its end.
+#[test]
+fn references_without_a_function_end_the_search() {
+    if is_weighed() {
+        return;
+    }
+    // Each piece jumps over its reference. Padding before all of them, then calls of all of them.
+    let padded = *b"\xeb\x0dlea....\x90\x90\x90\x90\x90\x90\xcc";
+    let mut called = [0x90; 32];
+    called[..2].copy_from_slice(b"\xeb\x1e");
+    called[9..14].copy_from_slice(b"\xe8\x12\0\0\0");
+    called[31] = 0xcc;
+    for (piece, count) in [(padded.as_slice(), 60_000), (called.as_slice(), 60_000)] {
+        let bytes = loaded(&referring(piece, 2, count), b"ssl/ssl_lib.c\0");
+        let weighed = weigh(
+            "bombs::references_without_a_function_end_the_search",
+            &bytes,
+        );
+        assert!(weighed.took < 3 * CASE_LIMIT, "{:?}", weighed.took);
+        assert!(weighed.peak_mb < 128, "{} MB", weighed.peak_mb);
+        assert!(weighed.outcome.contains("refused"), "{}", weighed.outcome);
+    }
+}
+
+/// A million references, or functions that are all of one size, would be kept and compared with each other.
+#[test]
+fn references_are_not_compared_with_each_other() {
+    if is_weighed() {
+        return;
+    }
+    let bare = b"lea....";
+    let function = *b"lea....\xc3\xcc\xcc\xcc\xcc\xcc\xcc\xcc\xcc";
+    for (piece, count) in [(bare.as_slice(), 1_000_000), (function.as_slice(), 60_000)] {
+        let bytes = loaded(&referring(piece, 0, count), b"ssl/ssl_lib.c\0");
+        let weighed = weigh("bombs::references_are_not_compared_with_each_other", &bytes);
+        weighed.assert_light("references", bytes.len());
+        assert!(weighed.outcome.contains("refused"), "{}", weighed.outcome);
+    }
+}
+
+/// Entries of unwind tables that share one endless text would each read it.
+#[test]
+fn unwind_entries_may_share_an_endless_text() {
+    // LSB Core 5.0, 10.6.1: length, 0, version 1, the augmentation, then factors and a register.
+    let text = vec![b'A'; 8 << 20];
+    let mut frames = Out::new(elf::X86_64);
+    frames
+        .u32(text.len() as u32 + 12)
+        .u32(0)
+        .u8(1)
+        .text(&text)
+        .text(&[0, 1, 0x78, 16, 0, 0, 0]);
+    for _ in 0..200_000u32 {
+        // Length, how far before this word the shared entry is, start and size of a function.
+        let back = frames.bytes.len() as u32 + 4;
+        frames.u32(20).u32(back).u64(0x1000).u64(16);
+    }
+    let whole = Load {
+        kind: elf::PT_LOAD,
+        offset: 0,
+        vaddr: 0x7000_0000,
+        size: frames.bytes.len() as u64,
+        executable: false,
+    };
+    let bytes = Builder::new(elf::X86_64)
+        .functions(["main"])
+        .section(".eh_frame", elf::SHT_PROGBITS, 0, frames.bytes)
+        .load(whole)
+        .build();
+    let image = Image::parse(&bytes).unwrap();
+    assert!(image.section(".eh_frame").is_some());
+    let began = Instant::now();
+    let _ = UnwindTable::new(&image);
+    assert!(began.elapsed() < CASE_LIMIT, "{:?}", began.elapsed());
 }

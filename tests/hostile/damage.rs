@@ -220,7 +220,7 @@ fn damage(bytes: &mut [u8], structures: &[(usize, usize)], random: &mut Random) 
 }
 
 /// How many times as much damage as usual: for a long hunt, say 100 in an optimised build.
-fn times() -> u64 {
+pub fn times() -> u64 {
     std::env::var("AGENTSIGHT_HOSTILE_TIMES").map_or(1, |times| times.parse().unwrap())
 }
 

@@ -2,7 +2,8 @@
 //! code, nor take more time or memory than the file's size justifies.
 //!
 //! Here: what is cut off, impossible or no program at all, and what people are told about it. `damage`
-//! has wrong values in good files, `bombs` what is made to eat time or memory.
+//! has wrong values in good files, `bombs` what is made to eat time or memory, `fuzzed` runs what the
+//! fuzzer runs.
 
 #![allow(
     clippy::expect_used,
@@ -15,6 +16,7 @@
 
 mod bombs;
 mod damage;
+mod fuzzed;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -6,12 +6,15 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 pub mod elf;
+mod random;
 pub mod scramble;
 pub mod truth;
 
 use std::path::{Path, PathBuf};
 
 use agentsight_testbins::{Testbin, Unbuilt};
+
+pub use random::Random;
 
 /// The value of an `Option`, or a return from the test: `None` has been reported as a skip.
 macro_rules! require {
@@ -88,25 +91,4 @@ pub fn sample_cache() -> Option<PathBuf> {
 /// The folder of `Cargo.toml`.
 pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// Numbers that look random and are the same in each run (splitmix64, public domain, Vigna 2015).
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, limit: usize) -> usize {
-        usize::try_from(self.next() % limit as u64).unwrap()
-    }
-
-    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        &from[self.below(from.len())]
-    }
 }

@@ -28,6 +28,9 @@ const FIELDS_MAX: u64 = 1024;
 /// Longest name of a type or field that is believed.
 const NAME_MAX: usize = 4096;
 
+/// Most types that are called one of a few names; an honest program has one of each.
+const NAMED_MAX: usize = 1024;
+
 /// Occurrences of a type's name that are looked at: other names may end like it.
 const NAME_HITS_MAX: usize = 64;
 
@@ -268,6 +271,9 @@ impl<'p, 'a> Types<'p, 'a> {
                 };
                 let is_it = |of: &Type| self.name(of) == Some(name.as_bytes());
                 found.extend(of.filter(is_it).map(|of| (*number, of)));
+            }
+            if found.len() >= NAMED_MAX {
+                break;
             }
         }
         found

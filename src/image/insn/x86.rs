@@ -210,7 +210,11 @@ fn access(insn: &Instruction) -> Option<Access> {
     Some(Access {
         base: reg(base)?,
         offset: insn.memory_displacement64() as i64,
-        size: u8::try_from(insn.memory_size().size()).unwrap_or(u8::MAX),
+        // Of what `fxsave` and its kin write, no size is told: it is a lot.
+        size: match insn.memory_size().size() {
+            0 => u8::MAX,
+            size => u8::try_from(size).unwrap_or(u8::MAX),
+        },
         store: memory == 0 && writes_memory(insn),
         register: moved_register(insn, 1 - memory.min(1)),
     })
