@@ -126,7 +126,7 @@ static __always_inline void join_go_conn(const struct conn_key *key, __u64 cooki
 		return;
 	inner = inner_conn(function, key->ptr);
 	conn = find_conn(key);
-	if (conn && conn->inner && conn->inner != inner) {
+	if (conn && conn->inner && inner && conn->inner != inner) {
 		close_conn(key, COOKIE_FUNCTION(cookie), FLAG_REUSED);
 		conn = NULL;
 	}
@@ -285,7 +285,7 @@ static __noinline int tell_go_call(struct pt_regs *ctx, struct go_call_key *key,
 	struct outgoing out = {};
 	struct conn *conn;
 
-	if (n > running->len) {
+	if (n > running->len || n > GO_CALL_MAX) {
 		count(COUNT_BAD_RESULT, 1);
 		return 0;
 	}

@@ -39,15 +39,17 @@ static __always_inline bool judge_object(struct function *function, __u64 object
 	return false;
 }
 
-/* At entry. The maker's object is its result: judged at return. */
+/* At entry. The maker's object is its result, and what cannot be read now may be later: judged at return. */
 static __always_inline bool is_right_object(struct pt_regs *ctx, struct call *call)
 {
 	struct function *function = find_function(call->cookie);
+	__u64 word = 0;
 
 	if (!function)
 		return false;
 	call->first_word = function->first_word + load_bias(ctx, function);
 	return COOKIE_OP(call->cookie) == OP_NEW ||
+	       bpf_probe_read_user(&word, sizeof(word), (void *)call->conn.ptr) ||
 	       judge_object(function, call->conn.ptr, call->first_word);
 }
 

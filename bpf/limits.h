@@ -66,3 +66,6 @@
 #define WAKEUP_BYTES (1024 * 1024)
 
 _Static_assert(TIER_LARGE % TIER_MEDIUM == 0, "a full chunk never needs a second try");
+
+/* Bytes that one call of Go can have moved: who jumps to a return with made-up registers floods nobody. */
+#define GO_CALL_MAX 0x7fffffffULL

@@ -143,6 +143,15 @@ static __always_inline void leave_flush(const struct call *call)
 		conn->active_tid[DIR_WRITE] = 0;
 }
 
+/* A call that is not remembered hides no other. */
+static __always_inline void forget_active(const struct call *call)
+{
+	struct conn *conn = find_conn(&call->conn);
+
+	if (conn)
+		conn->active_tid[COOKIE_DIRECTION(call->cookie) & 1] = 0;
+}
+
 static __always_inline void enter_call(const struct call_key *key, struct call *call)
 {
 	__u8 op = COOKIE_OP(call->cookie);
@@ -153,8 +162,11 @@ static __always_inline void enter_call(const struct call_key *key, struct call *
 		return;
 	if (op == OP_FLUSH && !enter_flush(key, call))
 		return;
-	if (bpf_map_update_elem(&calls, key, call, BPF_ANY))
+	if (bpf_map_update_elem(&calls, key, call, BPF_ANY)) {
 		count(COUNT_CALL_FULL, 1);
+		if (op == OP_DATA)
+			forget_active(call);
+	}
 }
 
 static __always_inline void mark_shutdown(const struct conn_key *key, __u16 function)

@@ -229,7 +229,14 @@ fn own_uid() -> u32 {
 ///
 /// Under sudo, `HOME` may still be that of the caller. Root must not believe what lies there, nor leave
 /// files that the caller cannot remove: then it is the home that the user database knows.
+///
+/// `None` too for a program with more rights than its user (file capabilities): an entry that the user has
+/// written would steer probes in the processes of others.
 pub fn default_dir() -> Option<PathBuf> {
+    // SAFETY: reads a word that the kernel handed to this process; no arguments but a number.
+    if unsafe { libc::getauxval(libc::AT_SECURE) } != 0 {
+        return None;
+    }
     let set = |name| {
         let value = std::env::var_os(name).filter(|value| !value.is_empty());
         value.map(PathBuf::from)

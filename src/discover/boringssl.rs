@@ -26,6 +26,7 @@ use super::{Case, Finder, sources};
 use crate::error::{Error, Result};
 use crate::image::VirtAddr;
 use crate::image::insn::Flow;
+use crate::image::values::Value;
 use crate::symdb::Library;
 
 /// How a path of this family ends.
@@ -194,9 +195,16 @@ impl<'c, 'a> Copy<'c, 'a> {
             });
         };
         let (read, peek) = self.readers(*first_line)?;
-        let handshake = self.handshake(write);
+        let is_other = |member: &Member| {
+            let mut data = [read, *write].into_iter().chain(peek);
+            data.all(|data| data.entry.addr != member.entry.addr)
+                && structure::hands_on(self.sources, member, &[(0, 0)]).is_some()
+        };
+        let handshake = self.handshake(write).filter(|member| is_other(member));
         let shutdown = self.only(|member| {
-            self.has(member, "UNINITIALIZED") && self.has(member, "APPLICATION_DATA_ON_SHUTDOWN")
+            self.has(member, "UNINITIALIZED")
+                && self.has(member, "APPLICATION_DATA_ON_SHUTDOWN")
+                && is_other(member)
         });
         Ok(Roles {
             write,
@@ -263,7 +271,11 @@ impl<'c, 'a> Copy<'c, 'a> {
             .filter(has_it)
             .partition(|member| self.consumed_at(member).is_some());
         match (consuming.as_slice(), other.as_slice()) {
-            ([read], []) => Ok((read, None)),
+            // Clearing what was read looks like consuming, too: then a caller is the one that reads.
+            ([peek], []) => Ok(match self.caller_of(peek) {
+                Ok(read) => (read, Some(peek)),
+                Err(_) => (peek, None),
+            }),
             ([read], [peek]) => Ok((read, Some(peek))),
             ([], [peek]) => Ok((self.caller_of(peek)?, Some(peek))),
             _ => Err(format!(
@@ -279,6 +291,7 @@ impl<'c, 'a> Copy<'c, 'a> {
         let callers = self.sources.callers(peek.entry.addr);
         let consuming: Vec<_> = callers
             .into_iter()
+            .filter(|caller| hands_all_on(caller, peek.entry.addr))
             .filter(|caller| self.consumed_at(caller).is_some())
             .collect();
         match consuming.as_slice() {
@@ -318,14 +331,21 @@ impl<'c, 'a> Copy<'c, 'a> {
                 continue;
             };
             let list = self.evidence(name, member, roles, table.as_ref());
-            let mut function = structure::function(self.case, facts, member, list)?;
+            let placed = structure::function(self.case, facts, member, list);
+            let mut function = match placed {
+                Err(_) if !matches!(name, "SSL_read" | "SSL_write") => continue,
+                placed => placed?,
+            };
             if self.nameless {
                 // One method, however much it agrees with itself.
                 function.confidence = Confidence::Medium;
             }
             functions.push(function);
         }
-        if let Some(table) = &table {
+        let mut names = self.case.names.defined.iter();
+        if let Some(table) = table.as_ref()
+            && !names.any(|named| named.name == "SSL_free")
+        {
             functions.extend(table.free(self));
         }
         functions.sort_by(|a, b| a.name.cmp(&b.name));
@@ -359,13 +379,23 @@ impl<'c, 'a> Copy<'c, 'a> {
                 roles.write.entry.addr
             ));
         }
-        let reader = roles.peek.unwrap_or(roles.read);
-        let starts = structure::hands_on(self.sources, reader, &[(0, 0)]);
-        if starts.is_none() {
-            return Err(format!(
-                "SSL_read at {} was not seen to hand its connection on",
-                reader.entry.addr
-            ));
+        for reader in [roles.read].into_iter().chain(roles.peek) {
+            if structure::hands_on(self.sources, reader, &[(0, 0)]).is_none() {
+                return Err(format!(
+                    "the function at {} was not seen to hand its connection on",
+                    reader.entry.addr
+                ));
+            }
+        }
+        // AWS-LC's SSL_read_ex and SSL_write_ex, with the others inlined, have one more.
+        let decoder = self.sources.functions.decoder();
+        for member in [roles.read, roles.write] {
+            if sources::uses_argument(decoder, member, 3) {
+                return Err(format!(
+                    "abi unknown: the function at {} takes a fourth argument",
+                    member.entry.addr
+                ));
+            }
         }
         Ok(())
     }
@@ -483,6 +513,15 @@ impl<'c, 'a> Copy<'c, 'a> {
         };
         stores.iter().copied().find(both)
     }
+}
+
+/// Whether it calls `target` with its own first three arguments.
+fn hands_all_on(member: &Member, target: VirtAddr) -> bool {
+    let mut calls = member.calls.iter();
+    calls.any(|call| {
+        let own = [Value::Argument(0), Value::Argument(1), Value::Argument(2)];
+        call.callee == Some(target) && call.args.starts_with(&own)
+    })
 }
 
 fn list<'m>(members: impl Iterator<Item = &'m Member>) -> String {

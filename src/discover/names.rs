@@ -255,6 +255,8 @@ fn at(place: &str) -> String {
 /// generators put before functions of their own: their arguments differ.
 fn split(name: &[u8], db: &SymbolDb) -> Option<(String, String)> {
     const PREFIX_MAX: usize = 64;
+    // Go code around C: its stack and convention are Go's.
+    const CGO: [&str; 2] = ["_Cfunc_", "_cgo_"];
     const WRAPPERS: [&str; 4] = ["_cffi_", "_wrap_", "__wrap_", "__real_"];
     if db.is_interesting(name) {
         return Some((String::new(), String::from_utf8_lossy(name).into_owned()));
@@ -271,7 +273,8 @@ fn split(name: &[u8], db: &SymbolDb) -> Option<(String, String)> {
         && prefix
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"_.$".contains(&byte))
-        && !WRAPPERS.iter().any(|wrapper| prefix.starts_with(wrapper));
+        && !WRAPPERS.iter().any(|wrapper| prefix.starts_with(wrapper))
+        && !CGO.iter().any(|wrapper| prefix.contains(wrapper));
     (is_prefix && db.is_interesting(own))
         .then(|| (prefix.to_owned(), String::from_utf8_lossy(own).into_owned()))
 }
@@ -299,6 +302,7 @@ mod tests {
         assert_eq!(split("wolfSSL_read"), None);
         assert_eq!(split("_cffi_f_SSL_read"), None);
         assert_eq!(split("__wrap_SSL_read"), None);
+        assert_eq!(split("main._Cfunc_SSL_read"), None);
         assert_eq!(split("SSL_read_internal"), None);
         assert_eq!(split("_Z8SSL_readv"), None);
     }

@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::by_name::{self, Found};
-use super::evidence::{Evidence, Method};
+use super::evidence::{Confidence, Evidence, Method};
 use super::finding::{Finding, Function, Refusal};
 use super::sources::{ErrorCall, Member, PathText, Says, Source, Sources};
 use super::structure::{self, evidence};
@@ -112,7 +112,7 @@ impl<'c> Copies<'c, '_> {
             .facts
             .functions
             .iter()
-            .map(|facts| (facts, self.candidates(facts)))
+            .map(|facts| (facts, self.candidates(facts, refused)))
             // A function that makes objects is told from one that it was inlined into by nothing.
             .filter(|(facts, candidates)| facts.role != Role::New && !candidates.is_empty())
             .collect();
@@ -120,6 +120,15 @@ impl<'c> Copies<'c, '_> {
         let Some(count) = data.map(|(_, candidates)| candidates.len()).min() else {
             return self.explain_nothing(refused);
         };
+        if count > 1 && !are_copies(&wanted) {
+            refused.extend(
+                wanted
+                    .iter()
+                    .filter(|(_, candidates)| candidates.len() > 1)
+                    .map(|(facts, candidates)| self.ambiguous(facts, candidates)),
+            );
+            return;
+        }
         let first = copies.len();
         for _ in 0..count.min(COPIES_MAX) {
             copies.push(self.empty());
@@ -263,7 +272,11 @@ impl<'c> Copies<'c, '_> {
     }
 
     /// Functions that carry the name, without those into which it was inlined.
-    fn candidates(&self, facts: &'c symdb::Function) -> Vec<Candidate<'c>> {
+    fn candidates(
+        &self,
+        facts: &'c symdb::Function,
+        refused: &mut Vec<Refusal>,
+    ) -> Vec<Candidate<'c>> {
         let all: Vec<_> = self
             .sources
             .members
@@ -284,10 +297,23 @@ impl<'c> Copies<'c, '_> {
         } else {
             pure
         };
+        let first = all.first().copied();
         let all = all
             .into_iter()
             .filter_map(|member| self.candidate(facts, member));
         let mut all: Vec<_> = all.collect();
+        if all.is_empty()
+            && moves_data(facts.role)
+            && let Some(member) = first
+        {
+            refused.push(self.refusal(
+                facts,
+                format!(
+                    "the function at {} names itself like that, but was not seen to hand its arguments on",
+                    member.entry.addr
+                ),
+            ));
+        }
         if let Some(symbol) = all
             .iter()
             .position(|candidate| self.is_named(facts, candidate))
@@ -459,6 +485,23 @@ impl<'c> Copies<'c, '_> {
     }
 }
 
+/// Copies of a library tell their errors to functions of their own; what tells them to the same one is one copy
+/// with something inlined twice.
+fn are_copies(wanted: &[(&symdb::Function, Vec<Candidate<'_>>)]) -> bool {
+    let data = wanted.iter().filter(|(facts, _)| moves_data(facts.role));
+    data.flat_map(|(_, candidates)| candidates.windows(2))
+        .all(|pair| {
+            let takers = |candidate: &Candidate<'_>| -> BTreeSet<VirtAddr> {
+                let errors = candidate.member.errors.iter();
+                errors.map(|error| error.callee).collect()
+            };
+            match pair {
+                [one, other] => takers(one).is_disjoint(&takers(other)),
+                _ => true,
+            }
+        })
+}
+
 fn moves_data(role: Role) -> bool {
     matches!(role, Role::Read | Role::Write)
 }
@@ -478,6 +521,8 @@ fn mark_covered(sources: &Sources<'_>, finding: &mut Finding) {
         .functions
         .iter()
         .filter(|function| function.name.ends_with("_internal") && function.role != Role::Peek)
+        // One that is not quite sure takes no other's place.
+        .filter(|function| function.confidence == Confidence::High)
         .map(|function| (function.name.clone(), function.role, function.vaddr))
         .collect();
     for function in &mut finding.functions {

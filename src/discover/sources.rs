@@ -10,7 +10,7 @@ use aho_corasick::packed;
 
 use crate::bytes;
 use crate::image::function::{Body, Entry, Functions};
-use crate::image::insn::{Decoder, Effect, Reg};
+use crate::image::insn::{Access, Decoder, Effect, Flow, Reg};
 use crate::image::unwind::UnwindTable;
 use crate::image::values::{CallArgs, Value, Values};
 use crate::image::xref::{self, Edges, Pages, Xref};
@@ -53,12 +53,12 @@ pub(super) enum Source {
 const NEEDLES: [&[u8]; 8] = [
     b"ssl_lib.c",
     b"s3_pkt.cc",
-    b"\0SSL_do_handshake\0",
-    b"\0SSL_read\0",
-    b"\0SSL_shutdown\0",
-    b"\0SSL_write\0",
-    b"\0ssl_read_internal\0",
-    b"\0ssl_write_internal\0",
+    b"\0SSL_do_handshake",
+    b"\0SSL_read",
+    b"\0SSL_shutdown",
+    b"\0SSL_write",
+    b"\0ssl_read_internal",
+    b"\0ssl_write_internal",
 ];
 
 /// An error call, with what it says.
@@ -112,11 +112,19 @@ impl Member {
         self.body.calls().any(|(_, callee)| callee == target)
     }
 
-    /// A function with one or two errors, the first `ERR_R_SHOULD_NOT_HAVE_BEEN_CALLED`.
+    /// Has `ERR_R_SHOULD_NOT_HAVE_BEEN_CALLED` of BoringSSL, as `SSL_peek` does.
     fn may_be_taken_over(&self) -> bool {
+        const BORINGSSL: u64 = 16;
         const SHOULD_NOT_HAVE_BEEN_CALLED: u64 = 66;
         self.errors.iter().any(|error| {
-            matches!(error.says, Says::Codes { reason, .. } if reason == SHOULD_NOT_HAVE_BEEN_CALLED)
+            matches!(
+                error.says,
+                Says::Codes {
+                    library: BORINGSSL,
+                    reason: SHOULD_NOT_HAVE_BEEN_CALLED,
+                    ..
+                }
+            )
         })
     }
 
@@ -312,7 +320,10 @@ fn hit<'a>(base: u64, data: &'a [u8], needle: usize, at: usize) -> Option<Hit<'a
     let is_whole = match needle {
         0 => text.ends_with(b"ssl_lib.c") || text.ends_with(b"ssl_lib.cc"),
         1 => text.ends_with(b"s3_pkt.cc"),
-        _ => true,
+        // The zero before it may end the name before: the one behind is not in the needle.
+        _ => NEEDLES
+            .get(needle)
+            .is_some_and(|name| name.get(1..) == Some(text)),
     };
     is_whole.then_some(Hit {
         needle,
@@ -388,6 +399,43 @@ pub(super) fn frame_registers(decoder: &Decoder<'_>, member: &Member) -> BTreeSe
         _ => None,
     });
     pointers.chain([stack]).map(Reg::index).collect()
+}
+
+/// Whether the function looks at its argument `n`, from 0, before its first call.
+pub(super) fn uses_argument(decoder: &Decoder<'_>, member: &Member, n: usize) -> bool {
+    let Some(wanted) = decoder.argument(n) else {
+        return false;
+    };
+    for insn in member
+        .body
+        .insns
+        .range(member.entry.addr..)
+        .map(|(_, insn)| insn)
+    {
+        // A push may be there for the alignment of the stack alone.
+        let access = insn
+            .access
+            .filter(|_| !matches!(insn.effect, Effect::Push(_)));
+        let touches = |access: Access| {
+            access.base == wanted || access.store && access.register == Some(wanted)
+        };
+        let moves = matches!(
+            insn.effect,
+            Effect::Copy { src, .. } | Effect::Add { src, .. } if src == wanted
+        );
+        if access.is_some_and(touches) || moves {
+            return true;
+        }
+        let overwritten = match insn.effect {
+            Effect::Set(dst, _) | Effect::Copy { dst, .. } | Effect::Pop(dst) => dst == wanted,
+            Effect::Lose(mask) => mask >> wanted.index() & 1 == 1,
+            _ => false,
+        };
+        if overwritten || insn.flow != Flow::Next {
+            return false;
+        }
+    }
+    false
 }
 
 /// What one function says to the error queue.

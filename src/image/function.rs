@@ -27,7 +27,9 @@ const SOURCES_MAX: usize = 64;
 /// with -O3 takes the most, 1.1 million; the largest browser takes 131,000.
 const STEPS_MAX: usize = 1 << 23;
 /// Score from which an address is believed to be an entry.
-const SCORE_MIN: usize = 4;
+const SCORE_MIN: usize = 5;
+/// What must stand before such an address at least: see [`EntryProof::Called`].
+const BOUNDARY_MIN: usize = 2;
 /// Linkers align functions to this where they align them at all.
 const ALIGNMENT: u64 = 16;
 
@@ -40,7 +42,8 @@ pub enum EntryProof {
     Called {
         /// Direct calls of it.
         calls: usize,
-        /// 0 nothing, 1 a jump or call, 2 a return or nops, 3 traps as padding.
+        /// 0 nothing, 1 a jump or call, 2 a return, nops, one trap, or a jump or call right
+        /// before a prologue, 3 a run of traps as padding.
         boundary: usize,
     },
     /// Aligned, after padding that no code runs into.
@@ -55,7 +58,7 @@ impl EntryProof {
             Self::Called { calls, boundary } => {
                 let before = match boundary {
                     3 => "padding of traps",
-                    2 => "a return or nops",
+                    2 => "the end of other code",
                     1 => "a jump or call",
                     _ => "other code",
                 };
@@ -306,7 +309,7 @@ impl<'a> Functions<'a> {
         let boundary = self.boundary(addr);
         let aligned = usize::from(addr.0.is_multiple_of(ALIGNMENT));
         let score = 2 * aligned + boundary + calls.min(4);
-        (score >= SCORE_MIN && boundary > 0).then_some(Entry {
+        (score >= SCORE_MIN && boundary >= BOUNDARY_MIN).then_some(Entry {
             addr,
             proof: EntryProof::Called { calls, boundary },
         })
@@ -344,13 +347,16 @@ impl<'a> Functions<'a> {
             return 0;
         }
         let lengths = || (1..=15u64).filter(|bytes| bytes % step == 0);
+        let begins = addr.0.is_multiple_of(ALIGNMENT) && self.decoder.is_prologue(addr);
         let mut best = 0;
         for insn in lengths().filter_map(before) {
             let score = match insn.flow {
-                Flow::Stop => 3,
+                Flow::Stop if self.decoder.is_padding(addr) => 3,
+                Flow::Stop if self.decoder.is_padding_trap(insn.addr) => 2,
                 Flow::Return => 2,
                 Flow::Next if self.decoder.is_filler(insn.addr) => 2,
-                Flow::Jump(_) | Flow::JumpIndirect | Flow::Call(_) => 1,
+                // A call that does not return may be the last thing in a function.
+                Flow::Jump(_) | Flow::JumpIndirect | Flow::Call(_) => 1 + usize::from(begins),
                 _ => 0,
             };
             best = best.max(score);

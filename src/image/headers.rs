@@ -13,6 +13,8 @@ use super::{Arch, BuildId, Image, Section, Segment, Segments, VirtAddr, build_id
 use crate::bytes::{self, Endian};
 use crate::error::{Error, OrInvalid, Result};
 
+/// Most loadable segments; linkers make up to ten. Each look-up of an address passes them all.
+const SEGMENTS_MAX: usize = 256;
 /// Linkers write one or two note segments. Hostile ones can be as many as fit, and each the whole file.
 const NOTE_SEGMENTS_MAX: usize = 16;
 
@@ -52,12 +54,7 @@ fn parse_class<Elf: FileHeader<Endian = Endianness>>(data: &[u8]) -> Result<Imag
         is_64: header.is_type_64(),
         arch: arch(header.e_machine(endian)),
         file_type: header.e_type(endian).0,
-        segments: Segments::new(
-            programs
-                .iter()
-                .filter_map(|p| segment::<Elf>(p, endian))
-                .collect(),
-        ),
+        segments: segments::<Elf>(programs, endian)?,
         build_id: find_build_id::<Elf>(programs, &sections, endian, data),
         interpreter: programs
             .iter()
@@ -85,6 +82,23 @@ fn arch(machine: elf::Machine) -> Arch {
         elf::EM_X86_64 => Arch::X86_64,
         other => Arch::Other(other.0),
     }
+}
+
+fn segments<Elf: FileHeader>(
+    programs: &[Elf::ProgramHeader],
+    endian: Elf::Endian,
+) -> Result<Segments> {
+    let segments: Vec<_> = programs
+        .iter()
+        .filter_map(|program| segment::<Elf>(program, endian))
+        .collect();
+    if segments.len() > SEGMENTS_MAX {
+        return Err(Error::invalid(format!(
+            "{} loadable segments: more than {SEGMENTS_MAX} are no honest file's",
+            segments.len()
+        )));
+    }
+    Ok(Segments::new(segments))
 }
 
 fn segment<Elf: FileHeader>(program: &Elf::ProgramHeader, endian: Elf::Endian) -> Option<Segment> {

@@ -366,7 +366,7 @@ impl<'b, 'a> Values<'b, 'a> {
         }
     }
 
-    /// The call that comes next after the one at `at`, if all ways lead to the same.
+    /// The call that comes next after the one at `at` where no conditional jump is taken.
     pub fn next_call(&self, at: VirtAddr) -> Option<CallArgs> {
         let start = self.body.insns.get(&at)?.end();
         let mut calls = BTreeSet::new();

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::discover::finding::{Abi, Site, SiteKind};
-use crate::discover::{Finding, Function, Report};
+use crate::discover::{Evidence, Finding, Function, Method, Report};
 use crate::error::{Error, ErrorKind};
 use crate::image::addr::{FileOff, VirtAddr};
 use crate::image::{Arch, FileIdentity};
@@ -177,13 +177,17 @@ impl ProbePlan {
         let mut cookie = Cookie::new(&finding.library, function.role, function.call)?;
         let watch = match function.call.abi {
             Abi::C => {
-                if finding.guard.is_some() {
+                // What a name tells needs no condition, and serves DTLS too, which has another table.
+                let is_named = |evidence: &Evidence| evidence.method <= Method::Dwarf;
+                let guard = finding.guard;
+                let guard = guard.filter(|_| !function.evidence.iter().any(is_named));
+                if guard.is_some() {
                     cookie = cookie.guarded();
                 }
                 Watch::C {
                     entry: first(function),
                     with_return: cookie.needs_return(),
-                    first_word: finding.guard.map(|guard| guard.first_word),
+                    first_word: guard.map(|guard| guard.first_word),
                 }
             }
             abi => watch_go(function, abi, cookie.needs_return(), facts)?,

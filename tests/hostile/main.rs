@@ -6,6 +6,7 @@
 //! fuzzer runs.
 
 #![allow(
+    clippy::duplicate_mod,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::print_stderr,

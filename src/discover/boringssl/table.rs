@@ -37,7 +37,7 @@ pub(super) struct Table {
 pub(super) fn find(copy: &Copy<'_, '_>, roles: &Roles<'_>) -> Option<Table> {
     let writers: Vec<_> = copy
         .members()
-        .filter(|member| is_record_code(copy, member))
+        .filter(|member| is_record_code(copy, roles, member))
         .map(|member| member.entry.addr)
         .collect();
     let slots = slots(roles.write);
@@ -54,10 +54,13 @@ pub(super) fn find(copy: &Copy<'_, '_>, roles: &Roles<'_>) -> Option<Table> {
     table.filter(|_| tables.is_empty())
 }
 
-fn is_record_code(copy: &Copy<'_, '_>, member: &Member) -> bool {
+/// Tells errors of the record layer, and to the same function as this copy does.
+fn is_record_code(copy: &Copy<'_, '_>, roles: &Roles<'_>, member: &Member) -> bool {
     member.errors.iter().any(|error| {
         let path = copy.sources.path(error.file);
+        let mut own = roles.write.errors.iter();
         path.is_some_and(|path| path.source == Source::Records)
+            && own.any(|own| own.callee == error.callee)
     })
 }
 

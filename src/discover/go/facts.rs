@@ -107,15 +107,13 @@ impl NetTypes {
                 _ => itab.concrete,
             };
             let fields = types.fields(&of);
-            let mut inner: Vec<_> = fields
-                .iter()
-                .filter(|field| field.addr == conn.addr)
-                .collect();
-            // An embedded one is what the methods go to.
-            inner.sort_by_key(|field| field.name != b"Conn");
+            let inner = || fields.iter().filter(|field| field.addr == conn.addr);
+            // An embedded one is what the methods go to; of several others none is sure.
+            let embedded = inner().find(|field| field.name == b"Conn");
+            let only = inner().next().filter(|_| inner().count() == 1);
             Some(GoWrapper {
                 rtype: itab.concrete.addr,
-                offset: u32::try_from(inner.first()?.offset).ok()?,
+                offset: u32::try_from(embedded.or(only)?.offset).ok()?,
             })
         });
         let mut wrappers: Vec<_> = all.collect();

@@ -261,7 +261,11 @@ fn lost(word: u32) -> u32 {
         let from_vector = word & 0x0e00_0000 == 0x0e00_0000;
         let from_system = word & 0xfff0_0000 == 0xd530_0000;
         let writes = is_compute || from_vector || from_system;
-        return if writes { bit(field(word, 0, 5)) } else { 0 };
+        // Logical immediate and extended-register forms may write the stack pointer.
+        let to_stack = word & 0x1f80_0000 == 0x1200_0000 || word & 0x1fe0_0000 == 0x0b20_0000;
+        let number = field(word, 0, 5);
+        let register = if to_stack { 1 << number } else { bit(number) };
+        return if writes { register } else { 0 };
     }
     let mut mask = 0;
     if is_load(word) && !is_vector(word) {
@@ -314,7 +318,11 @@ fn access(word: u32) -> Option<Access> {
         return Some(Access {
             base,
             offset: if post { 0 } else { signed(word, 12, 9) },
-            size: 1 << (word >> 30),
+            size: if is_vector(word) && word & (1 << 23) != 0 {
+                16
+            } else {
+                1 << (word >> 30)
+            },
             store,
             register,
         });

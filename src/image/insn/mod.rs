@@ -206,6 +206,26 @@ impl<'a> Decoder<'a> {
             .is_some_and(|insn| insn.flow == Flow::Stop)
     }
 
+    /// Whether a run of traps ends at `addr`, as linkers and compilers fill the room between functions.
+    pub fn is_padding(&self, addr: VirtAddr) -> bool {
+        let step = if self.is_x86 { 1 } else { 4 };
+        [step, 2 * step].iter().all(|back| {
+            let before = addr.0.checked_sub(*back).map(VirtAddr);
+            before.is_some_and(|before| self.is_padding_trap(before))
+        })
+    }
+
+    /// Whether this is a trap that is used as padding or stands where control must not come: `int3`, `ud2`,
+    /// `udf`, `brk`. Others are instructions like any.
+    pub fn is_padding_trap(&self, addr: VirtAddr) -> bool {
+        let code = self.image.code_at(addr).unwrap_or_default();
+        if self.is_x86 {
+            matches!(code, [0xcc, ..] | [0x0f, 0x0b, ..])
+        } else {
+            self.is_trap(addr)
+        }
+    }
+
     /// Whether functions begin like this and little else does: room on the stack, saved registers, a
     /// landing pad.
     pub fn is_prologue(&self, addr: VirtAddr) -> bool {
