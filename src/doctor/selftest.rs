@@ -164,7 +164,14 @@ impl Target {
         let plan = ProbePlan::new(&report, image.arch, image.is_64, self.library.identity())
             .context(|| "plan")?;
         for offset in self.loaded_at {
-            let planned = plan.probes.iter().any(|probe| probe.entry.0 == offset);
+            // A function whose calls are all seen at another one gets no probe of its own.
+            let mut functions = report
+                .findings
+                .iter()
+                .flat_map(|finding| &finding.functions);
+            let is_covered = functions
+                .any(|function| function.file_offset.0 == offset && function.covered_by.is_some());
+            let planned = is_covered || plan.probes.iter().any(|probe| probe.entry.0 == offset);
             planned.then_some(()).or_invalid(|| {
                 format!("plan: the loader has a function at {offset:#x} that gets no probe")
             })?;

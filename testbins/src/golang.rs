@@ -30,7 +30,8 @@ pub struct Mode {
     /// Its name.
     pub name: &'static str,
     /// `.go` file.
-    program: &'static str,
+    /// The file of the program, without its ending.
+    pub program: &'static str,
     variables: &'static [(&'static str, &'static str)],
     /// For `go build`.
     flags: &'static [&'static str],

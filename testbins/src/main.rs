@@ -33,13 +33,10 @@ fn main() -> ExitCode {
 
 /// A variant of the program's own, a combination of the matrix, or `VERSION.MODE` of a Go program.
 fn build_any(program: &str, variant: &str) -> Result<Testbin, Unbuilt> {
-    if let (Some(file), Some((version, name))) =
-        (program.strip_prefix("go/"), variant.rsplit_once('.'))
+    if let ("go/pair", Some((version, name))) = (program, variant.rsplit_once('.'))
+        && let Some(mode) = golang::MODES.iter().find(|mode| mode.name == name)
     {
-        let mut modes = golang::MODES.iter();
-        if let Some(mode) = modes.find(|mode| mode.name == name && mode.program == file) {
-            return golang::build(version, mode);
-        }
+        return golang::build(version, mode);
     }
     let mut matrix = vendored::MATRIX.iter();
     match matrix.find(|combination| combination.name == variant) {

@@ -191,7 +191,8 @@ fn check(testbin: &Testbin) {
             "{about}: {}",
             finding.library
         );
-        for function in finding.functions.iter().filter(is_named) {
+        let exported = finding.functions.iter().filter(is_named);
+        for function in exported.filter(|function| wanted(&function.name)) {
             let methods = function.evidence.iter().map(|evidence| evidence.method);
             let method = method_after(&testbin.variant);
             assert!(
@@ -233,7 +234,7 @@ fn check_structure(testbin: &Testbin, report: &Report, is_nameless: bool) {
     };
     for function in functions() {
         let place = (
-            function.name.clone(),
+            plain(&function.name),
             function.vaddr.0,
             function.file_offset.0,
         );

@@ -123,7 +123,7 @@ fn root_unprivileged_users_are_told_what_is_missing() {
 /// What cannot be attached to is named, with the exit code for it.
 #[test]
 fn root_hopeless_targets_are_refused() {
-    let Some(stripped) = testbin("openssl/pair", "static.strip") else {
+    let Some(stripped) = testbin("gnutls/client", "embedded.strip") else {
         return;
     };
     let attach = |path: &std::path::Path| {

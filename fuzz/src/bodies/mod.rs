@@ -17,6 +17,10 @@ mod files;
 mod go;
 mod image;
 pub mod mutate;
+#[allow(
+    clippy::duplicate_mod,
+    reason = "the tests, which include this file, have it too"
+)]
 #[path = "../../../tests/support/random.rs"]
 mod random;
 mod texts;
