@@ -22,8 +22,8 @@ const PATH_MAX: usize = 1024;
 const HITS_MAX: usize = 4096;
 /// Most functions that are looked at. `ssl_lib` of all versions has fewer than 200 with errors.
 const MEMBERS_MAX: usize = 4096;
-/// Most instructions of all of them, each of which is kept: 100 bytes.
-const INSNS_MAX: usize = 1 << 18;
+/// Most instructions of all of them, each of which is kept: 100 bytes. OpenSSL with -O3 has over 262,144.
+const INSNS_MAX: usize = 1 << 20;
 /// Most references that are looked at.
 const REFERENCES_MAX: usize = 1 << 14;
 /// Most paths that code refers to. Copies of one library in a program, times two.
@@ -237,7 +237,12 @@ impl<'a> Sources<'a> {
 
     fn add(&mut self, image: &Image<'_>, at: VirtAddr) {
         let is_full = self.members.len() >= MEMBERS_MAX || self.covered.len() >= INSNS_MAX;
-        if is_full || self.covered.contains(&at) {
+        if self.covered.contains(&at) {
+            return;
+        }
+        if is_full {
+            self.lost
+                .push(format!("{at}: too many functions to look at"));
             return;
         }
         match self.functions.entry_of(at) {
