@@ -331,7 +331,7 @@ impl<'c, 'a> Copy<'c, 'a> {
                 continue;
             };
             let list = self.evidence(name, member, roles, table.as_ref());
-            let placed = structure::function(self.case, facts, member, list);
+            let placed = structure::function(self.case, facts, &member.body, list);
             let mut function = match placed {
                 Err(_) if !matches!(name, "SSL_read" | "SSL_write") => continue,
                 placed => placed?,
@@ -447,8 +447,6 @@ impl<'c, 'a> Copy<'c, 'a> {
         }
         let in_table = table.filter(|_| matches!(name, "SSL_read" | "SSL_write"));
         list.extend(in_table.map(|table| evidence(Method::MethodTable, table.describe())));
-        let addr = member.entry.addr;
-        list.extend(structure::symbol_evidence(self.case, name, addr));
         list
     }
 

@@ -356,11 +356,6 @@ impl<'c> Copies<'c, '_> {
         if facts.internal {
             list.extend(self.caller(facts, member));
         }
-        list.extend(structure::symbol_evidence(
-            self.case,
-            &facts.name,
-            member.entry.addr,
-        ));
         Some(Candidate {
             member,
             evidence: list,
@@ -428,7 +423,7 @@ impl<'c> Copies<'c, '_> {
     ) -> Result<Function, String> {
         let member = candidate.member;
         let list = std::mem::take(&mut candidate.evidence);
-        let mut function = structure::function(self.case, facts, member, list)?;
+        let mut function = structure::function(self.case, facts, &member.body, list)?;
         if facts.internal && facts.role == Role::Write {
             self.place_of_result(member, &mut function)?;
         }

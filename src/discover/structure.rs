@@ -7,24 +7,26 @@ use super::evidence::{Confidence, Evidence, Method};
 use super::finding::{Call, Finding, Function, Refusal, Sites};
 use super::sources::{Member, Sources};
 use crate::image::VirtAddr;
+use crate::image::function::Body;
 use crate::image::values::Value;
 use crate::symdb;
 
 /// Fewest bytes between the entries of two functions: what is shorter is no function with an error call.
 const SPAN_MIN: u64 = 8;
 
-/// The function with these facts at the entry of `member`, or why no probe may go there.
+/// The function with these facts and this code, or why no probe may go there. What symbols say of its
+/// address is added to the evidence.
 pub(super) fn function(
     case: &Case<'_>,
     facts: &symdb::Function,
-    member: &Member,
-    evidence: Vec<Evidence>,
+    body: &Body,
+    mut evidence: Vec<Evidence>,
 ) -> Result<Function, String> {
-    let addr = member.entry.addr;
-    if let Some(at) = member.body.broken {
+    let addr = body.entry;
+    if let Some(at) = body.broken {
         return Err(format!("code at {at} does not decode"));
     }
-    let size = member.body.size();
+    let size = body.size();
     if size < SPAN_MIN {
         return Err(format!("{addr}: {size} bytes are no function"));
     }
@@ -33,6 +35,7 @@ pub(super) fn function(
         .segments
         .code_offset(addr)
         .ok_or_else(|| format!("{addr} is not in an executable segment"))?;
+    evidence.extend(symbol_evidence(case, &facts.name, addr));
     Ok(Function {
         name: facts.name.clone(),
         role: facts.role,

@@ -4,8 +4,8 @@
 
 use std::collections::BTreeSet;
 
-use super::super::evidence::{Confidence, Method};
-use super::super::finding::{Call, Function, Guard, Sites};
+use super::super::evidence::Method;
+use super::super::finding::{Function, Guard};
 use super::super::sources::{Member, Source};
 use super::super::structure::{self, evidence};
 use super::{Copy, Roles};
@@ -111,31 +111,9 @@ impl Table {
     /// The method that frees what belongs to a connection.
     pub(super) fn free(&self, copy: &Copy<'_, '_>) -> Option<Function> {
         let facts = copy.facts.function("tls_free")?;
-        let file_offset = copy.case.image.segments.code_offset(self.free)?;
         let body = copy.sources.functions.body(self.free);
-        if body.broken.is_some() {
-            return None;
-        }
-        let mut list = vec![evidence(
-            Method::MethodTable,
-            format!("the method table at {} has it at {FREE_SLOT:#x}", self.base),
-        )];
-        list.extend(structure::symbol_evidence(
-            copy.case,
-            &facts.name,
-            self.free,
-        ));
-        Some(Function {
-            name: facts.name.clone(),
-            role: facts.role,
-            vaddr: self.free,
-            file_offset,
-            size: body.size(),
-            confidence: Confidence::Medium,
-            sites: Sites::classic(file_offset, false),
-            evidence: list,
-            call: Call::of(facts),
-            covered_by: None,
-        })
+        let why = format!("the method table at {} has it at {FREE_SLOT:#x}", self.base);
+        let list = vec![evidence(Method::MethodTable, why)];
+        structure::function(copy.case, facts, &body, list).ok()
     }
 }

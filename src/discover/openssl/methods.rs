@@ -5,8 +5,8 @@
 use std::collections::BTreeSet;
 
 use super::super::Case;
-use super::super::evidence::{Confidence, Method};
-use super::super::finding::{Call, Function, Sites};
+use super::super::evidence::Method;
+use super::super::finding::Function;
 use super::super::sources::{Says, Sources};
 use super::super::structure::{self, evidence};
 use crate::image::VirtAddr;
@@ -71,7 +71,10 @@ pub(super) fn free(
         .collect();
     let addresses: BTreeSet<_> = found.iter().map(|(free, ..)| free).collect();
     let (free, base, name) = found.first().filter(|_| addresses.len() == 1)?;
-    function(case, facts, sources, (*free, *base), name)
+    let body = sources.functions.body(*free);
+    let why = format!("the table of methods at {base} frees with it");
+    let list = vec![evidence(Method::MethodTable, why)];
+    structure::function(case, facts.function(name)?, &body, list).ok()
 }
 
 /// The functions that do nothing but name themselves.
@@ -106,33 +109,4 @@ fn table(
     let methods = pointers.run(at(FIRST)?).take(POINTERS_MIN).count();
     (is_tls && methods >= POINTERS_MIN)
         .then(|| Some((pointers.at(at(layout.free)?)?, base, layout.name)))?
-}
-
-fn function(
-    case: &Case<'_>,
-    facts: &Library,
-    sources: &Sources<'_>,
-    (free, base): (VirtAddr, VirtAddr),
-    name: &str,
-) -> Option<Function> {
-    let facts = facts.function(name)?;
-    let file_offset = case.image.segments.code_offset(free)?;
-    let body = sources.functions.body(free);
-    let mut list = vec![evidence(
-        Method::MethodTable,
-        format!("the table of methods at {base} frees with it"),
-    )];
-    list.extend(structure::symbol_evidence(case, name, free));
-    body.broken.is_none().then(|| Function {
-        name: facts.name.clone(),
-        role: facts.role,
-        vaddr: free,
-        file_offset,
-        size: body.size(),
-        confidence: Confidence::Medium,
-        sites: Sites::classic(file_offset, false),
-        evidence: list,
-        call: Call::of(facts),
-        covered_by: None,
-    })
 }
