@@ -352,6 +352,7 @@ impl<'c, 'a> Copy<'c, 'a> {
         Ok(Finding {
             library: self.facts.library.clone(),
             version: None,
+            provider: None,
             functions,
             guard: table.map(|table| table.guard()),
             go: None,

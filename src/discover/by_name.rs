@@ -103,6 +103,7 @@ impl<'n> Copy<'_, 'n> {
                 found.findings.push(Finding {
                     library: self.facts.library.clone(),
                     version: self.version(),
+                    provider: None,
                     functions,
                     guard: None,
                     go: None,

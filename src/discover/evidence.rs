@@ -34,6 +34,14 @@ pub enum Method {
     Calls,
     /// BoringSSL's reasons alone, where file names are gone.
     Reasons,
+    /// A provider's table of AEAD functions, as it stands in the file.
+    AeadTable,
+    /// The same, as code fills it when the program starts.
+    TableInit,
+    /// The vtables by which rustls calls whatever encrypts its records.
+    TraitVtable,
+    /// Source paths that panics and errors of a Rust program carry along.
+    Paths,
 }
 
 impl Method {
@@ -64,6 +72,10 @@ impl Method {
             Self::MethodTable => "method-table",
             Self::Calls => "calls",
             Self::Reasons => "reasons",
+            Self::AeadTable => "aead-table",
+            Self::TableInit => "table-init",
+            Self::TraitVtable => "trait-vtable",
+            Self::Paths => "paths",
         }
     }
 }

@@ -32,10 +32,13 @@ pub struct Report {
 /// One copy of one library.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Finding {
-    /// `openssl`, `boringssl`, `gnutls`, `nspr`, `nss`, `go-crypto-tls`, `utls`.
+    /// `openssl`, `boringssl`, `gnutls`, `nspr`, `nss`, `go-crypto-tls`, `utls`, `rustls`, `aws-lc`, `s2n`.
     pub library: String,
     /// As far as the file tells; `>=3.0.3` is a lower bound.
     pub version: Option<String>,
+    /// Who encrypts for it, with the version if the file tells: `ring 0.17.14`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
     /// Functions found, sorted by name.
     pub functions: Vec<Function>,
     /// What must be true of the connection object at each call; if not, the call is not ours.
@@ -222,6 +225,16 @@ pub enum Abi {
     GoRegisters,
     /// Go before 1.17: `ABI0`, all on the stack.
     GoStack,
+    /// `seal` and `open` of ring's `aead::Algorithm`, in the platform's C convention with the result's
+    /// place in front (x86-64) or apart (aarch64).
+    Ring,
+    /// `seal_scatter` and `open_gather` of `struct evp_aead_st`, or `sealv` and `openv`, which have taken
+    /// their places in BoringSSL: told apart at each call by where the additional data are.
+    Evp,
+    /// `MessageEncrypter::encrypt` and `MessageDecrypter::decrypt` of rustls 0.20 to 0.22.
+    RustlsOpaque,
+    /// The same of rustls 0.23.
+    RustlsBorrowed,
 }
 
 /// A library that is not used, and why.

@@ -4,6 +4,7 @@
 //! are kept for `--explain`. An address is unique or refused with the reason: a probe on a wrong one
 //! can crash the process.
 
+mod aead;
 mod boringssl;
 mod by_name;
 pub mod evidence;
@@ -14,6 +15,7 @@ pub mod names;
 mod nss;
 mod openssl;
 mod packed;
+mod rustls;
 mod sources;
 mod stripped;
 mod structure;
@@ -83,6 +85,7 @@ const FINDERS: &[&dyn Finder] = &[
     &nss::Nspr,
     &nss::Nss,
     &go::Go,
+    &rustls::Rustls,
 ];
 
 /// Examines one file.

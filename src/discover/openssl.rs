@@ -166,6 +166,7 @@ impl<'c> Copies<'c, '_> {
         Finding {
             library: self.facts.library.clone(),
             version: hints.and_then(|hints| version::by_text(self.case, hints)),
+            provider: None,
             functions: Vec::new(),
             guard: None,
             go: None,

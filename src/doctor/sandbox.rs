@@ -148,6 +148,7 @@ fn pretend(offset: FileOff) -> Report {
         findings: vec![Finding {
             library: "doctor".into(),
             version: None,
+            provider: None,
             functions: vec![function],
             guard: None,
             go: None,

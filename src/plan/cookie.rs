@@ -86,6 +86,9 @@ impl Cookie {
         let (op, direction) = match call.abi {
             Abi::C => op(role)?,
             Abi::GoRegisters | Abi::GoStack => go_op(role)?,
+            Abi::Ring | Abi::Evp | Abi::RustlsOpaque | Abi::RustlsBorrowed => {
+                return Err("not watched");
+            }
         };
         let argument = |n: Option<u8>| u64::from(n.unwrap_or(NO_ARG) & 15);
         let flag = |set: bool, flag: u8| if set { flag } else { 0 };

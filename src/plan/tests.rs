@@ -39,6 +39,7 @@ fn finding(function: Function, guard: Option<Guard>) -> Finding {
     Finding {
         library: "x".to_owned(),
         version: None,
+        provider: None,
         functions: vec![function],
         guard,
         go: None,

@@ -104,6 +104,7 @@ pub fn report(path: &Path, library: &str, abi: Abi, watched: &[Watched<'_>]) -> 
     report.findings.push(Finding {
         library: library.to_owned(),
         version: None,
+        provider: None,
         functions: functions.collect(),
         guard: None,
         go: None,

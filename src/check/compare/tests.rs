@@ -34,6 +34,7 @@ fn report(findings: &[(&str, &[(&str, u64)])], refused: &[(&str, &str)]) -> Repo
             .map(|(library, functions)| Finding {
                 library: (*library).to_owned(),
                 version: None,
+                provider: None,
                 functions: functions.iter().map(|(n, a)| function(n, *a)).collect(),
                 guard: None,
                 go: None,

@@ -70,6 +70,7 @@ fn examine(pointers: &Pointers<'_, '_>, program: &GoProgram<'_>) -> Found {
             found.findings.push(Finding {
                 library: tls.library.to_owned(),
                 version: version.clone(),
+                provider: None,
                 functions,
                 guard: None,
                 go: Some(facts::facts(
