@@ -7,6 +7,7 @@
 
 #include "event.h"
 #include "limits.h"
+#include "sequence.h"
 #include "maps.h"
 
 #include "process.h"
@@ -17,6 +18,9 @@
 #include "tls.h"
 #include "go_socket.h"
 #include "go.h"
+#include "half.h"
+#include "socket.h"
+#include "aead.h"
 #include "lifecycle.h"
 
 /* The helpers for tracing are open to GPL-compatible programs only. */

@@ -32,9 +32,10 @@ enum agentsight_flag {
 	FLAG_SENDFILE = 4,  /* payload never was in user memory: `missing` bytes went by sendfile */
 	FLAG_TRUNCATED = 8, /* the user's --max-bytes cut `missing` bytes off */
 	FLAG_EARLY = 16,    /* TLS 1.3 early data (0-RTT) */
-	FLAG_REUSED = 32,   /* closed because its address was handed out anew */
+	FLAG_REUSED = 32,   /* closed because its address was handed out anew; a half: another key follows */
 	FLAG_BORN = 64,     /* we saw the connection object being made: nothing came before */
 	FLAG_TOO_LONG = 128, /* `missing` bytes are beyond what one call may loop (no bpf_loop) */
+	FLAG_HALF = 256,     /* `conn_id` names one direction of a connection, under one key */
 };
 
 /* Precedes every payload in the ring buffer. Times are CLOCK_BOOTTIME. */
@@ -50,6 +51,7 @@ struct event_header {
 	__u64 seq;           /* counts this direction's records, lost ones included */
 	__u64 missing;       /* bytes that belong after the payload and are not there */
 	__u64 goroutine;     /* Go: the goroutine's number, 0 if unknown */
+	__u64 unseen;        /* TLS records before this one that no probe saw: their nonces are missing */
 	__u32 pid;           /* thread group id, init namespace */
 	__u32 tid;
 	__u32 len;      /* payload bytes that follow */
@@ -57,11 +59,11 @@ struct event_header {
 	__u16 function; /* index handed in by the cookie */
 	__u8 kind;
 	__u8 direction;
-	__u8 flags;
-	__u8 pad[3];
+	__u16 flags;
+	__u8 pad[2];
 	char comm[16];
 };
-_Static_assert(sizeof(struct event_header) == 112, "mirrored in src/event/wire.rs");
+_Static_assert(sizeof(struct event_header) == 120, "mirrored in src/event/wire.rs");
 
 /* On which side of a connection the program is. */
 enum agentsight_role {
@@ -69,18 +71,26 @@ enum agentsight_role {
 	ROLE_SERVER = 2,
 };
 
+/* How well we know that a socket carries a connection. */
+enum agentsight_trust {
+	TRUST_TOLD = 0,   /* the program's own memory says so */
+	TRUST_LIKELY = 1, /* the sums of many records and of what the socket moved go together */
+	TRUST_EXACT = 2,  /* system calls moved exactly the bytes of our records */
+};
+
 /* The payload of KIND_SOCKET. Addresses as on the wire: 4 or 16 bytes, or none if unknown. */
 struct socket_names {
 	__u8 role; /* 0 if unknown */
 	__u8 local_len;
 	__u8 peer_len;
-	__u8 pad;
+	__u8 trust; /* enum agentsight_trust */
 	__u16 local_port;
 	__u16 peer_port;
 	__u8 local[16];
 	__u8 peer[16];
+	__u64 inode; /* of the socket, as in /proc/PID/fd; 0 if unknown */
 };
-_Static_assert(sizeof(struct socket_names) == 40, "mirrored in src/event/wire.rs");
+_Static_assert(sizeof(struct socket_names) == 48, "mirrored in src/event/wire.rs");
 
 /*
  * What a probe does, packed into the 64 bits of its attach cookie, so that one program serves
@@ -101,6 +111,16 @@ enum agentsight_op {
 	OP_SET_FD = 8,   /* the buffer argument is the descriptor */
 	OP_SENDFILE = 9, /* bytes move that no argument points to in one piece; entry and return */
 	OP_FLUSH = 10,   /* sends once more what was told already; needs entry and return */
+	OP_SEAL = 11,    /* encrypts one record; the result byte is an agentsight_form */
+	OP_OPEN = 12,    /* decrypts one record; needs entry and return */
+};
+
+/* Where a function that encrypts or decrypts a record has its arguments. */
+enum agentsight_form {
+	FORM_RING = 1,     /* ring's aead::Algorithm */
+	FORM_EVP = 2,      /* struct evp_aead_st of AWS-LC and BoringSSL, with buffers or with vectors */
+	FORM_OPAQUE = 3,   /* rustls 0.20 to 0.22: MessageEncrypter, MessageDecrypter */
+	FORM_BORROWED = 4, /* the same of rustls 0.23 */
 };
 
 enum agentsight_result {
@@ -152,6 +172,9 @@ enum agentsight_counter {
 	COUNT_PLAIN_CALLS,     /* NSPR calls on plain files and sockets */
 	COUNT_WRONG_OBJECT,    /* calls whose object is none of the library's: left out */
 	COUNT_UNDER_WAY_CALLS, /* Go: writes that began before their probes came: left out */
+	COUNT_SILENT_RECORDS,  /* TLS records that are no application data: left out */
+	COUNT_NOT_TLS,         /* AEAD calls that make or open no TLS record (QUIC, files): left out */
+	COUNT_FORGED_RECORDS,  /* records that failed authentication: left out */
 	COUNT_MAX,
 };
 
@@ -197,6 +220,32 @@ struct conn {
 	__u32 closing;      /* Go: closed by the function with this index minus one */
 };
 _Static_assert(sizeof(struct conn) == 160, "mirrored in src/event/wire.rs");
+
+/* What the nonces of one key's records have told so far: sequence.h. */
+struct sequence {
+	__u64 last;   /* nonce of the last record, its last eight bytes */
+	__u64 number; /* the record's number, as far as `bits` go */
+	__u32 bits;   /* how many of the lower bits are known, at most 64 */
+	__u32 used;
+};
+
+/* One direction of a connection under one key. */
+struct half {
+	__u64 id;
+	__u64 offset;    /* application bytes moved so far */
+	__u64 seq;       /* events emitted or lost so far */
+	__u64 left;      /* bytes that the running emission still has to send */
+	struct sequence sequence;
+	__u64 wire;      /* bytes of its records that no system call has explained yet */
+	__u64 sock;      /* struct sock that carries it; 0: not known */
+	__u64 candidate; /* the one that may */
+	__u64 moved;     /* bytes that went through that one meanwhile */
+	__s32 fd;
+	__u32 handshake; /* carried a message of a handshake's end: the connection is new */
+	__u32 direction;
+	__u32 role; /* enum agentsight_role, once a ticket tells */
+};
+_Static_assert(sizeof(struct half) == 104, "mirrored in src/event/wire.rs");
 
 /* What the programs must know of a function beyond its cookie, by the cookie's index. */
 struct function {

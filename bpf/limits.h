@@ -29,6 +29,27 @@
  */
 #define GO_READS_MAX 65536
 
+/* Directions of connections under one key each: a connection has four with TLS 1.3. The oldest go first. */
+#define HALVES_MAX 65536
+
+/* Threads that encrypt or decrypt; the oldest go first. */
+#define WIRES_MAX 8192
+
+/* Sockets that are known to carry a connection; the oldest go first. */
+#define SOCKETS_MAX 32768
+
+/* Longest inner plaintext of a record: 2^14 bytes and the content type (RFC 8446, section 5.2). TLS 1.2
+ * leaves room for compression (RFC 5246, section 6.2.3), which nobody has used with AEAD. */
+#define RECORD_MAX (16384 + 1024)
+
+/* Zeros behind a record's content are looked through word by word. */
+#define PADDING_STEPS_MAX (RECORD_MAX / 8 + 1)
+#define PADDING_STEPS_MAX_UNROLLED 16
+
+/* Pieces of memory that one record is gathered from. */
+#define PIECES_MAX 64
+#define PIECES_MAX_UNROLLED 4
+
 /* Functions that a cookie can tell apart. */
 #define FUNCTIONS_MAX 65536
 

@@ -53,6 +53,94 @@ struct {
 	__uint(max_entries, CALLS_MAX);
 } calls SEC(".maps");
 
+/*
+ * One direction of a connection under one key, where a library's records are watched and not its
+ * connections: by whom, which context encrypts, and the part of the nonce that stays. Contexts are freed
+ * and made anew at the same place, with another nonce.
+ */
+struct half_key {
+	struct process_key process;
+	__u64 context;
+	__u32 prefix;
+	__u32 direction;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, struct half_key);
+	__type(value, struct half);
+	__uint(max_entries, HALVES_MAX);
+} halves SEC(".maps");
+
+/* What one thread has encrypted and not sent yet, and received and not decrypted yet. */
+struct wire {
+	struct half_key sealed; /* whose record was encrypted last */
+	__u64 unsent;           /* bytes of all records since the last sending */
+	__u64 sock;             /* struct sock that received last */
+	__u64 unopened;         /* bytes that came from it and were not decrypted */
+	__u64 unopened_now;     /* of these, those of the last system call */
+	__u64 buf;              /* where that put them */
+	__u64 len;
+	__s32 fd;
+	__u32 pad;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, __u64);
+	__type(value, struct wire);
+	__uint(max_entries, WIRES_MAX);
+} wires SEC(".maps");
+
+/* Processes that encrypt records: nobody else's sockets are of interest. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, __u32);
+	__type(value, __u8);
+	__uint(max_entries, PROCESSES_MAX);
+} wire_processes SEC(".maps");
+
+/* Which connections a socket carries, by the address of its struct sock. Deleted when it is closed. */
+struct carrier {
+	struct half_key halves[2]; /* by direction; no context: none */
+	__u64 inode;
+	__u64 handshake; /* we saw it negotiate: nothing of the connection came before */
+	char comm[16];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, __u64);
+	__type(value, struct carrier);
+	__uint(max_entries, SOCKETS_MAX);
+} carriers SEC(".maps");
+
+/* One call of a function that encrypts or decrypts a record. */
+struct cipher_call {
+	struct half_key half;
+	__u64 cookie;
+	__u64 nonce;
+	__u64 buf;    /* the inner plaintext, now or when the call returns */
+	__u64 len;    /* bytes of it, those in `extra` not counted */
+	__u64 extra;  /* where the content type is, if not behind the rest */
+	__u64 wire;   /* bytes of the record on the wire */
+	__u64 end;    /* of the encrypted record in memory */
+	__u64 result; /* where the function leaves its result, if that is in memory */
+	__u64 pieces; /* vectors instead of `buf`: where … */
+	__u32 count;  /* … and how many */
+	__u8 type;    /* content type; 0: it is inside */
+	__u8 numbered; /* `nonce` is the record's number */
+	__u8 pad[2];
+};
+
+/* Records that are being decrypted, by thread and stack pointer like `calls`. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct call_key);
+	__type(value, struct cipher_call);
+	__uint(max_entries, CALLS_MAX);
+} openings SEC(".maps");
+
 /* Facts beyond the cookie, by its index. User space writes before it attaches; the programs count
  * their guards' answers. */
 struct {

@@ -52,8 +52,13 @@ enum {
 
 /* Only the helpers whose presence is asked for at load time. */
 enum bpf_func_id {
+	BPF_FUNC_task_pt_regs = 175,
 	BPF_FUNC_find_vma = 180,
 	BPF_FUNC_loop = 181,
+};
+
+struct bpf_raw_tracepoint_args {
+	__u64 args[0];
 };
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
@@ -69,6 +74,8 @@ struct user_pt_regs {
 };
 struct pt_regs {
 	__u64 regs[31], sp, pc, pstate;
+	__u64 orig_x0;
+	__s32 syscallno;
 };
 #endif
 
@@ -77,13 +84,43 @@ struct super_block {
 };
 
 struct inode {
+	unsigned short i_mode;
 	struct super_block *i_sb;
 	unsigned long i_ino;
 };
 
 struct file {
 	struct inode *f_inode;
+	void *private_data;
 };
+
+struct in6_addr {
+	union {
+		__u8 u6_addr8[16];
+	} in6_u;
+};
+
+struct sock_common {
+	__be32 skc_daddr;
+	__be32 skc_rcv_saddr;
+	__be16 skc_dport;
+	__u16 skc_num;
+	unsigned short skc_family;
+	struct in6_addr skc_v6_daddr;
+	struct in6_addr skc_v6_rcv_saddr;
+};
+
+struct socket {
+	struct file *file;
+	struct sock *sk;
+};
+
+struct sock {
+	struct sock_common __sk_common;
+	struct socket *sk_socket;
+	unsigned char sk_shutdown;
+};
+
 
 struct vm_area_struct {
 	struct file *vm_file;

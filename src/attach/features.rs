@@ -19,6 +19,8 @@ pub struct Features {
     pub find_vma: bool,
     /// `BPF_TRACE_UPROBE_MULTI` links (6.6).
     pub uprobe_multi: bool,
+    /// Tracepoints `sock_send_length` and `sock_recv_length` (6.3), with `bpf_task_pt_regs` (5.15).
+    pub socket_lengths: bool,
     /// `BPF_TRACE_UPROBE_SESSION` links (6.13).
     pub uprobe_session: bool,
 }
@@ -35,6 +37,7 @@ impl Features {
             match name {
                 "bpf_loop" => features.bpf_loop = false,
                 "find_vma" => features.find_vma = false,
+                "socket_lengths" => features.socket_lengths = false,
                 "uprobe_multi" => features.uprobe_multi = false,
                 _ => {}
             }
@@ -48,6 +51,7 @@ impl Features {
             attach_cookie: has_helper(sys::BPF_FUNC_get_attach_cookie),
             bpf_loop: has_helper(sys::BPF_FUNC_loop),
             find_vma: has_helper(sys::BPF_FUNC_find_vma),
+            socket_lengths: has_helper(sys::BPF_FUNC_task_pt_regs),
             uprobe_multi: takes_multi_links(sys::BPF_TRACE_UPROBE_MULTI),
             uprobe_session: takes_multi_links(sys::BPF_TRACE_UPROBE_SESSION),
         }

@@ -3,7 +3,7 @@
 
 use super::skel::types;
 use crate::event::wire::{self, Counter, GoTypeKind};
-use crate::event::{Comm, ConnId, Direction, Event, Missing, Role};
+use crate::event::{Comm, ConnId, Direction, Event, Missing, Role, Trust};
 
 const HEADER: &str = include_str!("../../bpf/event.h");
 
@@ -25,6 +25,7 @@ fn header() -> types::event_header {
         seq: 7,
         missing: 8,
         goroutine: 14,
+        unseen: 15,
         pid: 9,
         tid: 10,
         len: 3,
@@ -33,7 +34,7 @@ fn header() -> types::event_header {
         kind: 1,
         direction: 1,
         flags: 1 | 2 | 16 | 64,
-        pad: [0; 3],
+        pad: [0; 2],
         comm: [b'n' as i8; 16],
     }
 }
@@ -55,7 +56,8 @@ fn records_decode_as_the_kernel_lays_them_out() {
     assert_eq!((data.offset, data.call_len, data.seq), (5, 6, 7));
     assert_eq!(data.direction, Direction::Read);
     assert_eq!((data.more, data.early), (true, true));
-    assert_eq!(data.goroutine, Some(14));
+    assert_eq!((data.goroutine, data.unseen), (Some(14), 15));
+    assert_eq!(conn.half, None);
     assert_eq!(data.missing, Some((8, Missing::Unreadable)));
     assert_eq!(data.payload, b"abc");
 }
@@ -69,22 +71,26 @@ fn sockets_decode_as_the_kernel_lays_them_out() {
         role: 2,
         local_len: 16,
         peer_len: 4,
-        pad: 0,
+        trust: 2,
         local_port: 443,
         peer_port: 50000,
         local,
         peer: [10, 0, 0, 7, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9],
+        inode: 77,
     };
     assert_eq!(size_of_val(&names), wire::SOCKET_NAMES_LEN);
     let mut record = bytes_of(&types::event_header {
         kind: 7,
+        flags: 256,
         len: wire::SOCKET_NAMES_LEN as u32,
         ..header()
     });
     record.extend(bytes_of(&names));
-    let Ok(Event::Socket { names, .. }) = wire::decode(&record) else {
+    let Ok(Event::Socket { conn, names, .. }) = wire::decode(&record) else {
         panic!("not decoded");
     };
+    assert_eq!(conn.half, Some(Direction::Read));
+    assert_eq!((names.trust, names.inode), (Trust::Exact, Some(77)));
     assert_eq!(names.role, Some(Role::Server));
     assert_eq!(names.local, "127.0.0.1:443".parse().ok());
     assert_eq!(names.peer, "10.0.0.7:50000".parse().ok());
@@ -161,6 +167,30 @@ fn connections_decode_as_the_kernel_lays_them_out() {
     assert_eq!((state.id, state.totals), (ConnId(5), [6, 7]));
     let file = types::file_id { dev: 8, ino: 9 };
     assert_eq!(bytes_of(&file), wire::file_id(8, 9));
+}
+
+/// The table of halves reads as the kernel writes it.
+#[test]
+fn halves_decode_as_the_kernel_lays_them_out() {
+    let key = types::half_key {
+        process: types::process_key {
+            start_ns: 1,
+            tgid: 2,
+            exec_id: 3,
+        },
+        context: 4,
+        prefix: 5,
+        direction: 1,
+    };
+    let half = types::half {
+        id: 6,
+        offset: 7,
+        ..Default::default()
+    };
+    assert_eq!(size_of_val(&half), wire::HALF_LEN);
+    let state = wire::decode_half(&bytes_of(&key), &bytes_of(&half)).expect("long enough");
+    assert_eq!((state.process.start_ns, state.process.pid), (1, 2));
+    assert_eq!((state.id, state.totals), (ConnId(6), [0, 7]));
 }
 
 /// Counters are read by their place in the header file's list.

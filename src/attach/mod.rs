@@ -99,6 +99,8 @@ pub struct Session {
     functions: Vec<ProbedFunction>,
     /// Entries in use of the `go_facts` map.
     go_facts: u32,
+    /// What sockets do is told.
+    watches_sockets: bool,
 }
 
 struct Guarded {
@@ -123,6 +125,7 @@ impl Session {
             features,
             functions: Vec::new(),
             go_facts: 0,
+            watches_sockets: false,
         };
         // Also tells the kernel side who we are, so that nothing of us is ever reported.
         session.identify(None)?;
@@ -243,6 +246,9 @@ impl Session {
                  be told from plain files",
             ));
         }
+        if plan.needs_sockets() {
+            self.watch_sockets()?;
+        }
         let mut attached = Attached::default();
         let go = self.add_go_facts(plan, &mut attached);
         let sites = self.sites(plan, &go)?;
@@ -269,6 +275,31 @@ impl Session {
         }
         self.set_attached(&sites)?;
         Ok(attached)
+    }
+
+    /// From now on, sockets tell what belongs together, and when it ends.
+    fn watch_sockets(&mut self) -> Result<()> {
+        if self.watches_sockets {
+            return Ok(());
+        }
+        let progs = &self.skel.progs;
+        let attach = |program: &ProgramMut<'static>, name: &str| {
+            program
+                .attach_raw_tracepoint(name)
+                .blame(|| format!("failed to attach to tracepoint {name}"))
+        };
+        let mut links = vec![attach(&progs.socket_state, "inet_sock_set_state")?];
+        let sent = attach(&progs.socket_sent, "sock_send_length");
+        let received = attach(&progs.socket_received, "sock_recv_length");
+        match (sent, received) {
+            (Ok(sent), Ok(received)) if self.features.socket_lengths => {
+                links.extend([sent, received]);
+            }
+            _ => links.push(attach(&progs.syscall_returned, "sys_exit")?),
+        }
+        self.links.extend(links);
+        self.watches_sockets = true;
+        Ok(())
     }
 
     /// Gives every function its indices, and tells the kernel side what cookies cannot hold.
@@ -418,6 +449,9 @@ impl Session {
         match program {
             Program::GoEnter => &progs.go_enter,
             Program::GoLeave => &progs.go_leave,
+            Program::RecordOpen => &progs.record_open,
+            Program::RecordOpened => &progs.record_opened,
+            Program::RecordSeal => &progs.record_seal,
             Program::TlsEnter => &progs.tls_enter,
             Program::TlsLeave => &progs.tls_leave,
         }
@@ -464,8 +498,8 @@ impl Session {
     }
 }
 
-/// The clock of process starts.
-fn boot_time_ns() -> u64 {
+/// The clock of events and process starts, in nanoseconds.
+pub fn boot_time_ns() -> u64 {
     let mut time = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
@@ -510,6 +544,9 @@ fn load(settings: &Settings, features: &Features) -> Result<AgentsightSkel<'stat
             &mut open.progs.loader_changed,
             &mut open.progs.go_enter,
             &mut open.progs.go_leave,
+            &mut open.progs.record_open,
+            &mut open.progs.record_opened,
+            &mut open.progs.record_seal,
             &mut open.progs.tls_enter,
             &mut open.progs.tls_leave,
         ] {

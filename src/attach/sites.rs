@@ -11,6 +11,12 @@ pub enum Program {
     GoEnter,
     /// A Go function's RET.
     GoLeave,
+    /// The first instruction of a function that decrypts a record.
+    RecordOpen,
+    /// Its return.
+    RecordOpened,
+    /// The first instruction of a function that encrypts a record.
+    RecordSeal,
     /// A C function's first instruction.
     TlsEnter,
     /// A C function's return.
@@ -19,11 +25,19 @@ pub enum Program {
 
 impl Program {
     /// Returns first: a call seen at entry must not be missed at its end.
-    pub const ALL: [Self; 4] = [Self::TlsLeave, Self::GoLeave, Self::TlsEnter, Self::GoEnter];
+    pub const ALL: [Self; 7] = [
+        Self::TlsLeave,
+        Self::GoLeave,
+        Self::RecordOpened,
+        Self::TlsEnter,
+        Self::GoEnter,
+        Self::RecordOpen,
+        Self::RecordSeal,
+    ];
 
     /// Whether it is attached as a return probe: never to Go.
     pub fn is_on_return(self) -> bool {
-        self == Self::TlsLeave
+        matches!(self, Self::RecordOpened | Self::TlsLeave)
     }
 }
 
@@ -43,7 +57,7 @@ pub struct SiteOf {
 impl SiteOf {
     /// A C function's return is known by its entry.
     pub fn shares_index(&self) -> bool {
-        self.program == Program::TlsLeave
+        self.program.is_on_return()
     }
 
     /// The bits for the kernel.
@@ -105,6 +119,15 @@ impl<'p> SitesOf<'p> {
                 sites.extend(entry.iter().map(|place| site(Program::GoEnter, place)));
                 sites.extend(returns.iter().map(|place| site(Program::GoLeave, place)));
             }
+            Watch::Record { .. } => {}
+        }
+        if let Watch::Record { entry, with_return } = &probe.watch {
+            let (enter, leave) = match with_return {
+                true => (Program::RecordOpen, Some(Program::RecordOpened)),
+                false => (Program::RecordSeal, None),
+            };
+            sites.push(site(enter, entry));
+            sites.extend(leave.map(|leave| site(leave, entry)));
         }
         Self {
             name: &probe.function,

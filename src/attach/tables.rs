@@ -34,33 +34,28 @@ impl Session {
 
     /// The connections that are open now.
     pub fn connections(&self) -> Vec<ConnState> {
-        let conns = &self.skel.maps.conns;
-        conns
-            .keys()
-            .filter_map(|key| {
-                let value = conns.lookup(&key, MapFlags::ANY).ok()??;
-                wire::decode_conn(&key, &value)
-            })
-            .collect()
+        let maps = &self.skel.maps;
+        let mut states = entries(&maps.conns, wire::decode_conn);
+        states.extend(entries(&maps.halves, wire::decode_half));
+        states
     }
 
     /// The processes that the kernel's tables know.
     pub fn processes(&self) -> HashSet<ProcessId> {
         let maps = &self.skel.maps;
         let keys = maps.conns.keys().chain(maps.go_reads.keys());
+        let keys = keys.chain(maps.halves.keys());
         keys.filter_map(|key| wire::conn_key_process(&key))
             .collect()
     }
 
     /// Clears the kernel's table of calls of those whose thread ended in the middle.
     pub fn forget_calls(&mut self, is_alive: impl Fn(Thread) -> bool) {
-        let calls = &self.skel.maps.calls;
+        let maps = &self.skel.maps;
         let is_over =
             |key: &Vec<u8>| wire::call_key_thread(key).is_some_and(|thread| !is_alive(thread));
-        for key in calls.keys().filter(is_over).collect::<Vec<_>>() {
-            // It may have been deleted meanwhile.
-            let _ = calls.delete(&key);
-        }
+        delete(&maps.calls, is_over);
+        delete(&maps.openings, is_over);
     }
 
     /// Clears the kernel's tables of the connections and Go calls of processes that ended.
@@ -69,13 +64,29 @@ impl Session {
         forget_in(&maps.conns, ended);
         forget_in(&maps.go_reads, ended);
         forget_in(&maps.go_writes, ended);
+        forget_in(&maps.halves, ended);
     }
+}
+
+fn entries(
+    map: &impl MapCore,
+    decode: impl Fn(&[u8], &[u8]) -> Option<ConnState>,
+) -> Vec<ConnState> {
+    let decoded = map.keys().filter_map(|key| {
+        let value = map.lookup(&key, MapFlags::ANY).ok()??;
+        decode(&key, &value)
+    });
+    decoded.collect()
 }
 
 /// In a map whose key starts with a `struct process_key`.
 fn forget_in(map: &impl MapCore, ended: &HashSet<ProcessId>) {
-    let is_over =
-        |key: &Vec<u8>| wire::conn_key_process(key).is_some_and(|process| ended.contains(&process));
+    delete(map, |key| {
+        wire::conn_key_process(key).is_some_and(|process| ended.contains(&process))
+    });
+}
+
+fn delete(map: &impl MapCore, is_over: impl Fn(&Vec<u8>) -> bool) {
     for key in map.keys().filter(is_over).collect::<Vec<_>>() {
         // Already gone is as good as deleted.
         let _ = map.delete(&key);

@@ -237,6 +237,16 @@ pub enum Abi {
     RustlsBorrowed,
 }
 
+impl Abi {
+    /// Whether each call encrypts or decrypts one TLS record, of whichever connection.
+    pub fn is_per_record(self) -> bool {
+        matches!(
+            self,
+            Self::Ring | Self::Evp | Self::RustlsOpaque | Self::RustlsBorrowed
+        )
+    }
+}
+
 /// A library that is not used, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {

@@ -372,6 +372,7 @@ mod tests {
                 fd: None,
                 function: 0,
                 born: true,
+                half: None,
             },
             data: Data {
                 direction,
@@ -381,6 +382,7 @@ mod tests {
                 more: false,
                 early: false,
                 goroutine: None,
+            unseen: 0,
                 missing: None,
                 payload: payload.to_vec(),
             },

@@ -99,6 +99,8 @@ pub struct Conn {
     pub function: u16,
     /// We saw the object being made: nothing of the connection came before.
     pub born: bool,
+    /// The id names this direction alone, under one key: joining it with the other one is still to come.
+    pub half: Option<Direction>,
 }
 
 /// Plaintext of one call, or a part of it.
@@ -118,6 +120,8 @@ pub struct Data {
     pub early: bool,
     /// Go: the goroutine that did it. Threads mean nothing there.
     pub goroutine: Option<u64>,
+    /// TLS records right before this one that no probe saw, at least so many: their nonces are missing.
+    pub unseen: u64,
     /// Bytes that belong behind the payload and are not there, and why.
     pub missing: Option<(u64, Missing)>,
     /// The bytes.
@@ -143,9 +147,42 @@ impl Role {
     }
 }
 
-/// What the program's own memory says of a connection's socket.
+/// How we know that the two directions of a connection, and its socket, belong together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Trust {
+    /// Nothing says so: one direction stands alone.
+    Apart,
+    /// They were the only two of their process.
+    Guessed,
+    /// Sums of many records agree with what one socket moved, but for a part of a record.
+    Likely,
+    /// System calls on one socket moved exactly the bytes of their records.
+    Exact,
+    /// One object of the library is both; the program's memory names its socket.
+    #[default]
+    Told,
+}
+
+impl Trust {
+    /// As in the JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Apart => "none",
+            Self::Guessed => "guess",
+            Self::Likely => "sums",
+            Self::Exact => "bytes",
+            Self::Told => "object",
+        }
+    }
+}
+
+/// What is known of a connection's socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SocketNames {
+    /// How well.
+    pub trust: Trust,
+    /// The socket's inode, as in `/proc/PID/fd`.
+    pub inode: Option<u64>,
     /// Which side the program is on.
     pub role: Option<Role>,
     /// Its own address.

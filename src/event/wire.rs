@@ -5,18 +5,20 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::{
     Caller, Comm, Conn, ConnId, Data, Direction, Event, Missing, ProcessId, Role, SocketNames,
-    Thread,
+    Thread, Trust,
 };
 use crate::bytes::{Endian, Reader};
 
 /// `sizeof(struct event_header)`.
-pub const HEADER_LEN: usize = 112;
+pub const HEADER_LEN: usize = 120;
 /// `sizeof(struct conn)`.
 pub const CONN_LEN: usize = 160;
 /// `sizeof(struct conn_key)`.
 pub const CONN_KEY_LEN: usize = 24;
 /// `sizeof(struct socket_names)`.
-pub const SOCKET_NAMES_LEN: usize = 40;
+pub const SOCKET_NAMES_LEN: usize = 48;
+/// `sizeof(struct half)`.
+pub const HALF_LEN: usize = 104;
 /// `sizeof(struct function)`.
 pub const FUNCTION_LEN: usize = 48;
 /// `sizeof(struct file_id)`.
@@ -33,14 +35,18 @@ const KIND_SOCKET: u8 = 7;
 const ROLE_CLIENT: u8 = 1;
 const ROLE_SERVER: u8 = 2;
 
-const FLAG_MORE: u8 = 1;
-const FLAG_FAULT: u8 = 2;
-const FLAG_SENDFILE: u8 = 4;
+const FLAG_MORE: u16 = 1;
+const FLAG_FAULT: u16 = 2;
+const FLAG_SENDFILE: u16 = 4;
 // FLAG_TRUNCATED (8) is what `missing` without another flag means.
-const FLAG_EARLY: u8 = 16;
-const FLAG_REUSED: u8 = 32;
-const FLAG_BORN: u8 = 64;
-const FLAG_TOO_LONG: u8 = 128;
+const FLAG_EARLY: u16 = 16;
+const FLAG_REUSED: u16 = 32;
+const FLAG_BORN: u16 = 64;
+const FLAG_TOO_LONG: u16 = 128;
+const FLAG_HALF: u16 = 256;
+
+const TRUST_LIKELY: u8 = 1;
+const TRUST_EXACT: u8 = 2;
 
 /// The numbers above under their names in the header file, for the test that compares them.
 #[cfg(all(test, feature = "bpf"))]
@@ -64,6 +70,9 @@ pub(crate) const CONSTANTS: &[(&str, u64)] = &[
     ("FLAG_REUSED", FLAG_REUSED as u64),
     ("FLAG_BORN", FLAG_BORN as u64),
     ("FLAG_TOO_LONG", FLAG_TOO_LONG as u64),
+    ("FLAG_HALF", FLAG_HALF as u64),
+    ("TRUST_LIKELY", TRUST_LIKELY as u64),
+    ("TRUST_EXACT", TRUST_EXACT as u64),
 ];
 
 /// What the kernel side counts, in the order of `enum agentsight_counter`.
@@ -86,11 +95,14 @@ pub enum Counter {
     PlainCalls,
     WrongObject,
     UnderWayCalls,
+    SilentRecords,
+    NotTls,
+    ForgedRecords,
 }
 
 impl Counter {
     /// All of them, in the kernel's order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::RingFullRecords,
         Self::RingFullBytes,
         Self::FaultRecords,
@@ -106,6 +118,9 @@ impl Counter {
         Self::PlainCalls,
         Self::WrongObject,
         Self::UnderWayCalls,
+        Self::SilentRecords,
+        Self::NotTls,
+        Self::ForgedRecords,
     ];
 }
 
@@ -131,6 +146,7 @@ struct Header {
     seq: u64,
     missing: u64,
     goroutine: u64,
+    unseen: u64,
     pid: u32,
     tid: u32,
     len: u32,
@@ -138,7 +154,7 @@ struct Header {
     function: u16,
     kind: u8,
     direction: u8,
-    flags: u8,
+    flags: u16,
     comm: [u8; 16],
 }
 
@@ -154,6 +170,7 @@ impl Header {
             seq: reader.u64()?,
             missing: reader.u64()?,
             goroutine: reader.u64()?,
+            unseen: reader.u64()?,
             pid: reader.u32()?,
             tid: reader.u32()?,
             len: reader.u32()?,
@@ -161,9 +178,9 @@ impl Header {
             function: reader.u16()?,
             kind: reader.u8()?,
             direction: reader.u8()?,
-            flags: reader.u8()?,
+            flags: reader.u16()?,
             comm: {
-                reader.skip(3)?;
+                reader.skip(2)?;
                 reader.bytes(16)?.try_into().ok()?
             },
         })
@@ -188,10 +205,18 @@ impl Header {
             fd: (self.fd >= 0).then_some(self.fd),
             function: self.function,
             born: self.has(FLAG_BORN),
+            half: self.has(FLAG_HALF).then(|| self.direction()),
         }
     }
 
-    fn has(&self, flag: u8) -> bool {
+    fn direction(&self) -> Direction {
+        match self.direction {
+            0 => Direction::Write,
+            _ => Direction::Read,
+        }
+    }
+
+    fn has(&self, flag: u16) -> bool {
         self.flags & flag != 0
     }
 
@@ -210,17 +235,14 @@ impl Header {
 
     fn data(&self, payload: &[u8]) -> Data {
         Data {
-            direction: if self.direction == 0 {
-                Direction::Write
-            } else {
-                Direction::Read
-            },
+            direction: self.direction(),
             seq: self.seq,
             offset: self.offset,
             call_len: self.call_len,
             more: self.has(FLAG_MORE),
             early: self.has(FLAG_EARLY),
             goroutine: (self.goroutine > 0).then_some(self.goroutine),
+            unseen: self.unseen,
             missing: self.missing(),
             payload: payload.to_vec(),
         }
@@ -273,11 +295,18 @@ fn socket_names(payload: &[u8]) -> Option<SocketNames> {
         ROLE_SERVER => Some(Role::Server),
         _ => None,
     };
-    let [local_len, peer_len, _] = [reader.u8()?, reader.u8()?, reader.u8()?];
+    let [local_len, peer_len, trust] = [reader.u8()?, reader.u8()?, reader.u8()?];
     let [local_port, peer_port] = [reader.u16()?, reader.u16()?];
     let [local, peer] = [reader.bytes(16)?, reader.bytes(16)?];
+    let inode = reader.u64()?;
     Some(SocketNames {
         role,
+        trust: match trust {
+            TRUST_EXACT => Trust::Exact,
+            TRUST_LIKELY => Trust::Likely,
+            _ => Trust::Told,
+        },
+        inode: (inode > 0).then_some(inode),
         local: address(local, local_len, local_port),
         peer: address(peer, peer_len, peer_port),
     })
@@ -327,6 +356,20 @@ pub fn decode_conn(key: &[u8], value: &[u8]) -> Option<ConnState> {
         process: conn_key_process(key)?,
         id: ConnId(value.u64()?),
         totals: [value.u64()?, value.u64()?],
+    })
+}
+
+/// Decodes an entry of the `halves` map. The other direction's length is 0.
+pub fn decode_half(key: &[u8], value: &[u8]) -> Option<ConnState> {
+    let process = conn_key_process(key)?;
+    let direction = key.get(28..32)?.try_into().ok().map(u32::from_ne_bytes)?;
+    let mut value = Reader::new(value, Endian::NATIVE);
+    let (id, moved) = (ConnId(value.u64()?), value.u64()?);
+    let totals = if direction == 0 { [moved, 0] } else { [0, moved] };
+    Some(ConnState {
+        process,
+        id,
+        totals,
     })
 }
 

@@ -27,7 +27,7 @@ use crate::image::ImageFile;
 use crate::image::debug_file::DebugDirs;
 use crate::redact::Redactor;
 use crate::sink::Sink;
-use crate::stream::{Cause, Message, Tracker};
+use crate::stream::{Cause, Joiner, Message, Tracker};
 use crate::symdb::SymbolDb;
 
 pub use summary::Summary;
@@ -124,6 +124,7 @@ pub fn run(
         stop,
         ring,
         coverage,
+        joiner: Joiner::default(),
         tracker: Tracker::default(),
         redactor: options.redact.then(Redactor::new).transpose()?,
         losses: Losses::default(),
@@ -150,6 +151,7 @@ struct Run<'r> {
     // Before the ring: nothing may fill it any more when its thread is joined.
     coverage: Coverage<'r>,
     ring: RunningRing,
+    joiner: Joiner,
     tracker: Tracker,
     redactor: Option<Redactor>,
     losses: Losses,
@@ -199,7 +201,7 @@ impl Run<'_> {
     fn take_events(&mut self) -> Result<()> {
         match self.ring.events.recv_timeout(TICK) {
             Ok(event) => self.take(event)?,
-            Err(RecvTimeoutError::Timeout) => return Ok(()),
+            Err(RecvTimeoutError::Timeout) => return self.tell_waiting(),
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(Error::new(ErrorKind::Io, "the ring buffer cannot be read"));
             }
@@ -214,22 +216,38 @@ impl Run<'_> {
                 return Ok(());
             }
         }
+        self.tell_waiting()?;
         self.coverage.cover_news();
         let flushed = self.sink.flush();
         self.printed(flushed)
     }
 
+    /// Data that have waited for their connection's socket long enough.
+    fn tell_waiting(&mut self) -> Result<()> {
+        let events = self.joiner.tick(crate::attach::boot_time_ns());
+        self.tell(events)
+    }
+
     fn take(&mut self, event: Event) -> Result<()> {
-        match &event {
-            Event::Loader(caller) => self.coverage.expect_news(caller.process.pid),
-            Event::Exit(caller) => {
-                self.coverage.expect_no_more(caller.process);
-                return self.exit(caller);
+        let events = self.joiner.push(event);
+        self.tell(events)
+    }
+
+    fn tell(&mut self, events: Vec<Event>) -> Result<()> {
+        for event in events {
+            match &event {
+                Event::Loader(caller) => self.coverage.expect_news(caller.process.pid),
+                Event::Exit(caller) => {
+                    self.coverage.expect_no_more(caller.process);
+                    self.exit(caller)?;
+                    continue;
+                }
+                _ => {}
             }
-            _ => {}
+            let messages = self.tracker.push(event, &self.coverage);
+            self.print(messages)?;
         }
-        let messages = self.tracker.push(event, &self.coverage);
-        self.print(messages)
+        Ok(())
     }
 
     /// What a process lost at its very end shows in the kernel's table only.
@@ -237,7 +255,8 @@ impl Run<'_> {
         if !self.tracker.knows(caller.process) {
             return Ok(());
         }
-        let open = self.coverage.connections();
+        let open = self.joiner.states(self.coverage.connections());
+        self.joiner.forget_process(caller.process);
         let messages = self.tracker.exit(caller, &open);
         self.print(messages)
     }
@@ -310,7 +329,9 @@ impl Run<'_> {
             while let Ok(event) = self.ring.events.recv() {
                 self.take(event)?;
             }
-            let open = self.coverage.connections();
+            let waiting = self.joiner.finish();
+            self.tell(waiting)?;
+            let open = self.joiner.states(self.coverage.connections());
             let messages = self.tracker.finish(&open);
             self.print(messages)?;
         }
@@ -326,6 +347,9 @@ impl Run<'_> {
             masked: self.redactor.as_ref().map_or(0, Redactor::masked),
             wrong_objects: self.losses.count(Counter::WrongObject),
             under_way: self.losses.count(Counter::UnderWayCalls),
+            silent: self.losses.count(Counter::SilentRecords),
+            not_tls: self.losses.count(Counter::NotTls),
+            forged: self.losses.count(Counter::ForgedRecords),
         }
     }
 }

@@ -17,6 +17,12 @@ pub struct Summary {
     pub wrong_objects: u64,
     /// Go: writes that began before their probes came.
     pub under_way: u64,
+    /// TLS records that carry no application data: handshakes, tickets, alerts.
+    pub silent: u64,
+    /// Calls that encrypt or decrypt what is no TLS record.
+    pub not_tls: u64,
+    /// Records that failed authentication.
+    pub forged: u64,
 }
 
 impl Summary {
@@ -58,6 +64,7 @@ impl fmt::Display for Summary {
                 self.wrong_objects
             )?;
         }
+        self.fmt_left_out(f)?;
         let mut is_whole = true;
         for (cause, bytes, records) in self.lost() {
             is_whole = false;
@@ -75,6 +82,21 @@ impl fmt::Display for Summary {
                 "masked: {} secrets (--no-redact shows them)",
                 self.masked
             )?;
+        }
+        Ok(())
+    }
+}
+
+impl Summary {
+    /// What was seen and is none of the streams.
+    fn fmt_left_out(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let left_out = [
+            (self.silent, "TLS records without application data (handshakes, tickets, alerts)"),
+            (self.not_tls, "calls that encrypt or decrypt what is no TLS record (QUIC, files)"),
+            (self.forged, "records that failed authentication"),
+        ];
+        for (n, what) in left_out.into_iter().filter(|(n, _)| *n > 0) {
+            writeln!(f, "left out: {n} {what}")?;
         }
         Ok(())
     }

@@ -24,6 +24,15 @@ const PROBE_GUARDED: u8 = 16;
 /// `PROBE_GO_STACK`.
 const PROBE_GO_STACK: u8 = 32;
 
+/// `FORM_RING`.
+const FORM_RING: u8 = 1;
+/// `FORM_EVP`.
+const FORM_EVP: u8 = 2;
+/// `FORM_OPAQUE`.
+const FORM_OPAQUE: u8 = 3;
+/// `FORM_BORROWED`.
+const FORM_BORROWED: u8 = 4;
+
 /// `enum agentsight_op`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -38,6 +47,8 @@ enum Op {
     SetFd = 8,
     Sendfile = 9,
     Flush = 10,
+    Seal = 11,
+    Open = 12,
 }
 
 /// The numbers of this file under their names in the header file, for the test that compares them.
@@ -59,6 +70,12 @@ pub(crate) const CONSTANTS: &[(&str, u64)] = &[
     ("OP_SET_FD", Op::SetFd as u64),
     ("OP_SENDFILE", Op::Sendfile as u64),
     ("OP_FLUSH", Op::Flush as u64),
+    ("OP_SEAL", Op::Seal as u64),
+    ("OP_OPEN", Op::Open as u64),
+    ("FORM_RING", FORM_RING as u64),
+    ("FORM_EVP", FORM_EVP as u64),
+    ("FORM_OPAQUE", FORM_OPAQUE as u64),
+    ("FORM_BORROWED", FORM_BORROWED as u64),
     ("RESULT_I32", result_number(ResultShape::I32) as u64),
     ("RESULT_I64", result_number(ResultShape::I64) as u64),
     ("RESULT_OUT", result_number(ResultShape::Out) as u64),
@@ -86,9 +103,7 @@ impl Cookie {
         let (op, direction) = match call.abi {
             Abi::C => op(role)?,
             Abi::GoRegisters | Abi::GoStack => go_op(role)?,
-            Abi::Ring | Abi::Evp | Abi::RustlsOpaque | Abi::RustlsBorrowed => {
-                return Err("not watched");
-            }
+            Abi::Ring | Abi::Evp | Abi::RustlsOpaque | Abi::RustlsBorrowed => record_op(role)?,
         };
         let argument = |n: Option<u8>| u64::from(n.unwrap_or(NO_ARG) & 15);
         let flag = |set: bool, flag: u8| if set { flag } else { 0 };
@@ -99,7 +114,7 @@ impl Cookie {
             | flag(call.abi == Abi::GoStack, PROBE_GO_STACK);
         Ok(Self(
             (op as u64) << 16
-                | u64::from(call.result.map_or(0, result_number)) << 24
+                | u64::from(form(call.abi).or(call.result.map(result_number)).unwrap_or(0)) << 24
                 | argument(call.buf) << 32
                 | argument(call.len) << 36
                 | argument(call.out) << 40
@@ -124,9 +139,15 @@ impl Cookie {
 
     /// Whether the result matters.
     pub fn needs_return(self) -> bool {
-        [Op::Data, Op::Flush, Op::Handshake, Op::New, Op::Sendfile]
-            .iter()
-            .any(|op| *op as u8 == self.op())
+        let watched = [
+            Op::Data,
+            Op::Flush,
+            Op::Handshake,
+            Op::New,
+            Op::Open,
+            Op::Sendfile,
+        ];
+        watched.iter().any(|op| *op as u8 == self.op())
     }
 
     /// Whether the object is an NSPR descriptor, which may be anything.
@@ -136,7 +157,14 @@ impl Cookie {
 
     /// Whether plaintext passes here.
     pub fn moves_data(self) -> bool {
-        self.op() == Op::Data as u8
+        let moving = [Op::Data, Op::Open, Op::Seal];
+        moving.iter().any(|op| *op as u8 == self.op())
+    }
+
+    /// Whether it is a function of rustls, and not of its cryptographic provider.
+    pub fn is_message(self) -> bool {
+        [FORM_OPAQUE, FORM_BORROWED].contains(&((self.0 >> 24) as u8))
+            && [Op::Open as u8, Op::Seal as u8].contains(&self.op())
     }
 }
 
@@ -174,6 +202,26 @@ fn go_op(role: Role) -> Result<(Op, u64), &'static str> {
         Role::Read => Ok((Op::Data, 1)),
         Role::Write => Ok((Op::Data, 0)),
         _ => Err("not watched in Go"),
+    }
+}
+
+/// The same for a function that encrypts or decrypts records.
+fn record_op(role: Role) -> Result<(Op, u64), &'static str> {
+    match role {
+        Role::Read => Ok((Op::Open, 1)),
+        Role::Write => Ok((Op::Seal, 0)),
+        _ => Err("not watched in records"),
+    }
+}
+
+/// `enum agentsight_form`, which takes the place of a result's shape.
+fn form(abi: Abi) -> Option<u8> {
+    match abi {
+        Abi::C | Abi::GoRegisters | Abi::GoStack => None,
+        Abi::Ring => Some(FORM_RING),
+        Abi::Evp => Some(FORM_EVP),
+        Abi::RustlsOpaque => Some(FORM_OPAQUE),
+        Abi::RustlsBorrowed => Some(FORM_BORROWED),
     }
 }
 

@@ -83,6 +83,14 @@ pub enum Watch {
         /// Which of the plan's [`ProbePlan::go`] tells of the types.
         facts: Option<usize>,
     },
+    /// A function that encrypts or decrypts one record: plaintext is read where it goes in, or where it
+    /// comes out.
+    Record {
+        /// The first instruction.
+        entry: Place,
+        /// A return probe as well: it decrypts.
+        with_return: bool,
+    },
 }
 
 /// A function left alone.
@@ -190,6 +198,10 @@ impl ProbePlan {
                     first_word: guard.map(|guard| guard.first_word),
                 }
             }
+            abi if abi.is_per_record() => Watch::Record {
+                entry: first(function),
+                with_return: cookie.needs_return(),
+            },
             abi => watch_go(function, abi, cookie.needs_return(), facts)?,
         };
         self.probes.push(Probe {
@@ -209,7 +221,16 @@ impl ProbePlan {
     /// Whether attaching it sets up return probes.
     pub fn has_return_probes(&self) -> bool {
         let mut probes = self.probes.iter();
-        probes.any(|probe| matches!(probe.watch, Watch::C { with_return, .. } if with_return))
+        probes.any(|probe| match probe.watch {
+            Watch::C { with_return, .. } | Watch::Record { with_return, .. } => with_return,
+            Watch::Go { .. } => false,
+        })
+    }
+
+    /// Whether records are watched instead of connections, so that sockets must say what belongs together.
+    pub fn needs_sockets(&self) -> bool {
+        let mut probes = self.probes.iter();
+        probes.any(|probe| matches!(probe.watch, Watch::Record { .. }))
     }
 
     /// Whether plaintext would be seen with it.

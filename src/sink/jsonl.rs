@@ -97,6 +97,7 @@ enum Body<'m> {
         records: u64,
     },
     Open {
+        joined_by: &'static str,
         from_start: bool,
         #[serde(skip_serializing_if = "Option::is_none")]
         role: Option<&'static str>,
@@ -169,6 +170,7 @@ impl<W: Write> Sink for JsonLines<W> {
                 socket,
             } => {
                 let body = Body::Open {
+                    joined_by: socket.trust.as_str(),
                     from_start: *from_start,
                     role: socket.role.map(|role| role.as_str()),
                     local: socket.local.map(|address| address.to_string()),

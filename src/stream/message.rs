@@ -78,6 +78,8 @@ pub enum Cause {
     Undecodable,
     /// The program's memory could not be read.
     Unreadable,
+    /// TLS records whose numbers are missing: they passed without a probe.
+    Unseen,
 }
 
 impl Cause {
@@ -94,6 +96,7 @@ impl Cause {
             Self::TooLong => "too-long",
             Self::Undecodable => "undecodable",
             Self::Unreadable => "unreadable",
+            Self::Unseen => "unseen",
         }
     }
 

@@ -1,6 +1,7 @@
 //! From events to messages: names connections, keeps each direction's stream whole, and says where
 //! bytes are missing. No clock, no kernel, no output: the same events give the same messages.
 
+pub mod join;
 pub mod message;
 
 use std::collections::{BTreeMap, HashMap};
@@ -8,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::event::wire::ConnState;
 use crate::event::{Caller, Conn, ConnId, Data, Direction, Event, Missing, ProcessId, SocketNames};
 
+pub use join::Joiner;
 pub use message::{Cause, CloseReason, ConnName, Gap, Message, Origin, Payload};
 
 /// Connections remembered at once; the kernel side follows no more than that (`CONNS_MAX`). More can
@@ -283,6 +285,10 @@ impl Stream {
     }
 
     fn gap_before(&self, data: &Data, before: Progress, out: &mut Vec<Message>) {
+        if data.unseen > 0 {
+            let (direction, at) = (data.direction, data.offset);
+            self.gap(Cause::Unseen, direction, at, 0, data.unseen, out);
+        }
         let bytes = data.offset.saturating_sub(before.offset);
         let records = data.seq.saturating_sub(before.seq);
         if bytes > 0 || records > 0 {

@@ -25,6 +25,7 @@ fn conn(id: u64) -> Conn {
         fd: None,
         function: 0,
         born: false,
+        half: None,
     }
 }
 
@@ -40,6 +41,7 @@ fn data(id: u64, seq: u64, offset: u64, payload: &[u8]) -> Event {
             more: false,
             early: false,
             goroutine: None,
+            unseen: 0,
             missing: None,
             payload: payload.to_vec(),
         },

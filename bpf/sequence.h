@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Record numbers from nonces. TLS makes each record's nonce from the key's IV, which we do not know, and
+ * the record's number: nonce = iv ^ number (RFC 8446, section 5.3; RFC 7905, section 2; and what all
+ * implementations do for the explicit nonces of RFC 5288). So two nonces tell how two numbers differ, and
+ * the differences tell the numbers' lower bits: from n to n + 1 a run of ones becomes zeros.
+ *
+ * Arithmetic only, for the kernel and for tests.
+ */
+#pragma once
+
+/* The same record once more. */
+#define SEQUENCE_SAME (~0ULL)
+/* Farther ahead than any connection gets: the numbers have started over, under another key. */
+#define SEQUENCE_JUMP_MAX (1ULL << 40)
+
+static inline __attribute__((always_inline)) __u64 low_bits(__u32 bits)
+{
+	return bits >= 64 ? ~0ULL : (1ULL << (bits & 63)) - 1;
+}
+
+static inline __attribute__((always_inline)) __u32 count_ones(__u64 run)
+{
+	__u32 ones = 0;
+
+	for (__u32 step = 32; step; step >>= 1) {
+		if (run >> (step - 1) & 1) {
+			ones += step;
+			run >>= step;
+		}
+	}
+	return ones + (run & 1);
+}
+
+/* The first record; `bits` of its number are known to be those of `number`. */
+static inline __attribute__((always_inline)) void sequence_begin(struct sequence *sequence,
+								  __u64 nonce, __u64 number,
+								  __u32 bits)
+{
+	sequence->last = nonce;
+	sequence->number = number;
+	sequence->bits = bits;
+	sequence->used = 1;
+}
+
+/* Takes the next record. Tells how many before it were not seen, at least. */
+static inline __attribute__((always_inline)) __u64 sequence_next(struct sequence *sequence,
+								  __u64 nonce)
+{
+	__u64 change = sequence->last ^ nonce, mask = low_bits(sequence->bits), number, missing;
+	__u32 ones;
+
+	if (!change)
+		return SEQUENCE_SAME;
+	sequence->last = nonce;
+	number = (sequence->number ^ change) & mask;
+	missing = (number - sequence->number - 1) & mask;
+	sequence->number = number;
+	if (change & (change + 1) || missing)
+		/* Not the next one. What is unknown of the distance is at least a round of the known bits. */
+		return missing ? missing : sequence->bits < 64 ? mask + 1 : 1;
+	ones = count_ones(change);
+	if (ones > sequence->bits) {
+		sequence->bits = ones;
+		sequence->number = 1ULL << ((ones - 1) & 63);
+	}
+	return 0;
+}

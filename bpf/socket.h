@@ -1,0 +1,425 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Which socket carries a half: the one whose system calls, on the same thread, move exactly the bytes of
+ * its records. A program encrypts and then sends; it receives and then decrypts. What does not add up is
+ * no socket; what was found holds until the socket is closed.
+ *
+ * The kernel's own places where sockets move bytes are watched (sock_send_length and sock_recv_length,
+ * Linux 6.3), so that io_uring counts like any system call, as long as the thread itself does the work. On
+ * older kernels, returns of system calls.
+ */
+#pragma once
+
+#define AF_INET 2
+#define AF_INET6 10
+#define TCP_FIN_WAIT1 4
+#define TCP_CLOSE 7
+#define TCP_LAST_ACK 9
+#define SHUTDOWN_BOTH 3
+#define S_IFMT 0170000
+#define S_IFSOCK 0140000
+
+/* TLS 1.3 puts an empty change_cipher_spec in front for the sake of middleboxes (RFC 8446, appendix D.4). */
+#define CHANGE_CIPHER_SPEC_LEN 6
+/* Sums of so many bytes that go together, but for the part of a record, are no chance. */
+#define LIKELY_BYTES (64 * 1024)
+
+static __always_inline struct wire *find_wire(void)
+{
+	__u64 thread = bpf_get_current_pid_tgid();
+
+	return bpf_map_lookup_elem(&wires, &thread);
+}
+
+static __noinline struct wire *find_or_make_wire(void)
+{
+	__u64 thread = bpf_get_current_pid_tgid();
+	struct wire *known = bpf_map_lookup_elem(&wires, &thread);
+	struct wire fresh = { .fd = -1 };
+	__u32 tgid = thread >> 32;
+	__u8 yes = 1;
+
+	if (known)
+		return known;
+	bpf_map_update_elem(&wire_processes, &tgid, &yes, BPF_ANY);
+	bpf_map_update_elem(&wires, &thread, &fresh, BPF_ANY);
+	return bpf_map_lookup_elem(&wires, &thread);
+}
+
+static __always_inline bool is_wire_process(void)
+{
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+
+	return bpf_map_lookup_elem(&wire_processes, &tgid) != NULL;
+}
+
+/* Keeps who carries what, for the socket's end. */
+static __noinline struct carrier *find_or_make_carrier(__u64 sock)
+{
+	struct socket *socket = BPF_CORE_READ((struct sock *)sock, sk_socket);
+	__u64 inode = BPF_CORE_READ(socket, file, f_inode, i_ino);
+	struct carrier *known = bpf_map_lookup_elem(&carriers, &sock);
+	struct carrier fresh = { .inode = inode };
+
+	/* Its end can have been missed: another socket at the same place. */
+	if (known && known->inode == inode)
+		return known;
+	bpf_get_current_comm(fresh.comm, sizeof(fresh.comm));
+	bpf_map_update_elem(&carriers, &sock, &fresh, BPF_ANY);
+	return bpf_map_lookup_elem(&carriers, &sock);
+}
+
+static __always_inline void fill_addresses(struct socket_names *names, struct sock *sock)
+{
+	__u16 family = BPF_CORE_READ(sock, __sk_common.skc_family);
+	__u32 v4;
+
+	if (family == AF_INET) {
+		v4 = BPF_CORE_READ(sock, __sk_common.skc_rcv_saddr);
+		__builtin_memcpy(names->local, &v4, sizeof(v4));
+		v4 = BPF_CORE_READ(sock, __sk_common.skc_daddr);
+		__builtin_memcpy(names->peer, &v4, sizeof(v4));
+		names->local_len = names->peer_len = sizeof(v4);
+	} else if (family == AF_INET6) {
+		BPF_CORE_READ_INTO(&names->local, sock, __sk_common.skc_v6_rcv_saddr);
+		BPF_CORE_READ_INTO(&names->peer, sock, __sk_common.skc_v6_daddr);
+		names->local_len = names->peer_len = sizeof(names->local);
+	} else {
+		return;
+	}
+	names->local_port = BPF_CORE_READ(sock, __sk_common.skc_num);
+	names->peer_port = __builtin_bswap16(BPF_CORE_READ(sock, __sk_common.skc_dport));
+}
+
+/* The final word on a half. Whoever closes a socket need not be its program: a timer may. */
+static __always_inline void close_half(const struct half_key *key, const char *comm, __u16 flags)
+{
+	struct half *half = find_half(key);
+	struct event_header header = {};
+
+	if (!half)
+		return;
+	fill_half(&header, key, half, KIND_CLOSE, 0);
+	header.flags |= flags;
+	header.pid = header.tid = key->process.tgid;
+	__builtin_memcpy(header.comm, comm, sizeof(header.comm));
+	if (key->direction == DIR_WRITE)
+		header.offset = half->offset;
+	else
+		header.call_len = half->offset;
+	emit_mark(&header);
+	bpf_map_delete_elem(&halves, key);
+}
+
+/* The same direction goes on under another key: after the handshake, or a KeyUpdate. */
+static __always_inline void replace_half(struct half_key *known, const struct half_key *key,
+					 const char *comm)
+{
+	struct half_key old = *known;
+
+	*known = *key;
+	if (old.context && (old.context != key->context || old.prefix != key->prefix))
+		close_half(&old, comm, FLAG_REUSED);
+}
+
+/* What is told with a half's socket. */
+struct binding {
+	__u64 sock;
+	__s32 fd;
+	__u16 function;
+	__u8 trust;
+	__u8 pad;
+};
+
+/* From now on this socket carries the half. */
+static __noinline int bind_half(const struct half_key *key, struct half *half,
+				const struct binding *binding)
+{
+	struct carrier *carrier;
+	struct event_header *record;
+	struct socket_names *names;
+
+	if (!key || !half || !binding)
+		return 0;
+	carrier = find_or_make_carrier(binding->sock);
+	if (!carrier)
+		return 0;
+	if (half->handshake)
+		carrier->handshake = 1;
+	replace_half(&carrier->halves[key->direction & 1], key, carrier->comm);
+	half->sock = binding->sock;
+	half->fd = binding->fd;
+	record = bpf_ringbuf_reserve(&ring, sizeof(*record) + sizeof(*names), 0);
+	if (!record) {
+		count(COUNT_RING_FULL_RECORDS, 1);
+		return 0;
+	}
+	names = (struct socket_names *)(record + 1);
+	__builtin_memset(record, 0, sizeof(*record) + sizeof(*names));
+	fill_half(record, key, half, KIND_SOCKET, binding->function);
+	fill_addresses(names, (struct sock *)binding->sock);
+	names->role = half->role;
+	names->trust = binding->trust;
+	names->inode = carrier->inode;
+	if (carrier->handshake)
+		record->flags |= FLAG_BORN;
+	record->len = sizeof(*names);
+	bpf_ringbuf_submit(record, wakeup(sizeof(*record) + sizeof(*names)));
+	return 0;
+}
+
+/* A record was made: its thread will send it. */
+static __always_inline void note_sealed(const struct record *record, struct half *half)
+{
+	struct wire *wire = find_or_make_wire();
+
+	half->wire += record->wire;
+	if (!wire)
+		return;
+	wire->sealed = record->half;
+	wire->unsent += record->wire;
+}
+
+/* Have the bytes that the socket moved been those of these records? */
+static __always_inline bool adds_up(__u64 moved, __u64 records)
+{
+	return records && (moved == records || moved == records + CHANGE_CIPHER_SPEC_LEN);
+}
+
+/* The thread has sent `n` bytes. */
+static __always_inline void note_sent(__u64 sock, __s32 fd, __u64 n)
+{
+	struct binding binding = { .sock = sock, .fd = fd, .trust = TRUST_EXACT };
+	struct wire *wire = find_wire();
+	struct half_key key;
+	struct half *half;
+	bool agrees;
+
+	if (!wire || !wire->sealed.context)
+		return;
+	key = wire->sealed;
+	half = find_half(&key);
+	if (!half || (half->sock && half->sock != sock))
+		return;
+	if (half->candidate != sock) {
+		half->candidate = sock;
+		half->moved = 0;
+	}
+	half->moved += n;
+	agrees = adds_up(n, wire->unsent) || adds_up(half->moved, half->wire);
+	if (!half->sock && agrees)
+		bind_half(&key, half, &binding);
+	wire->unsent = 0;
+	if (agrees || half->moved > half->wire)
+		half->moved = half->wire = 0;
+}
+
+/* The thread has received `n` bytes, and put them at `buf` if that is known. */
+static __always_inline void note_received(__u64 sock, __s32 fd, __u64 n, __u64 buf)
+{
+	struct wire *wire = find_or_make_wire();
+
+	if (!wire)
+		return;
+	if (wire->sock != sock)
+		wire->unopened = 0;
+	wire->sock = sock;
+	wire->fd = fd;
+	wire->unopened += n;
+	wire->unopened_now = n;
+	wire->buf = buf;
+	wire->len = n;
+}
+
+/* Whether the record's last byte is one of those that came last. */
+static __always_inline bool came_last(const struct wire *wire, __u64 end)
+{
+	return wire->buf && end > wire->buf && end - wire->buf <= wire->len;
+}
+
+/* A record was opened: it has come through the socket from which its thread received last. */
+static __always_inline void note_opened(const struct record *record, struct half *half, __u64 end,
+					__u64 cookie)
+{
+	struct wire *wire = find_or_make_wire();
+	struct binding binding = { .function = COOKIE_FUNCTION(cookie) };
+	bool fits;
+
+	if (!wire || !wire->sock || (half->sock && half->sock != wire->sock))
+		return;
+	if (half->candidate != wire->sock) {
+		half->candidate = wire->sock;
+		half->moved = 0;
+	}
+	half->moved += record->wire;
+	fits = wire->unopened >= record->wire;
+	wire->unopened = fits ? wire->unopened - record->wire : 0;
+	wire->unopened_now -= record->wire;
+	if (half->sock || !fits)
+		return;
+	if (!wire->unopened || !wire->unopened_now || came_last(wire, end))
+		binding.trust = TRUST_EXACT;
+	else if (half->moved >= LIKELY_BYTES && wire->unopened < RECORD_MAX + HEADER_LEN + TAG_LEN)
+		binding.trust = TRUST_LIKELY;
+	else
+		return;
+	binding.sock = wire->sock;
+	binding.fd = wire->fd;
+	bind_half(&record->half, half, &binding);
+}
+
+static __always_inline struct file *file_of(__u32 fd)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct file **slots, *file = NULL;
+
+	if (fd >= BPF_CORE_READ(table, max_fds))
+		return NULL;
+	slots = BPF_CORE_READ(table, fd);
+	if (bpf_probe_read_kernel(&file, sizeof(file), &slots[fd]))
+		return NULL;
+	return file;
+}
+
+/* A system call's number and first arguments, as they are until it returns. */
+#if defined(__TARGET_ARCH_x86)
+#define SYSCALL_NUMBER(regs) ((__u32)BPF_CORE_READ(regs, orig_ax))
+#define SYSCALL_FIRST(regs) BPF_CORE_READ(regs, di)
+#define SYSCALL_SECOND(regs) BPF_CORE_READ(regs, si)
+#define NR_READ 0
+#define NR_WRITE 1
+#define NR_READV 19
+#define NR_WRITEV 20
+#define NR_SENDTO 44
+#define NR_RECVFROM 45
+#define NR_SENDMSG 46
+#define NR_RECVMSG 47
+#else
+#define SYSCALL_NUMBER(regs) ((__u32)BPF_CORE_READ(regs, syscallno))
+#define SYSCALL_FIRST(regs) BPF_CORE_READ(regs, orig_x0)
+#define SYSCALL_SECOND(regs) BPF_CORE_READ(regs, regs[1])
+#define NR_READ 63
+#define NR_WRITE 64
+#define NR_READV 65
+#define NR_WRITEV 66
+#define NR_SENDTO 206
+#define NR_RECVFROM 207
+#define NR_SENDMSG 211
+#define NR_RECVMSG 212
+#endif
+
+/* The descriptor, if it is this socket's: io_uring has another one there. */
+static __always_inline __s32 fd_of(struct pt_regs *regs, struct socket *socket)
+{
+	__u32 fd = SYSCALL_FIRST(regs);
+	struct file *file = file_of(fd);
+
+	return file && BPF_CORE_READ(file, private_data) == socket ? (__s32)fd : -1;
+}
+
+static __always_inline __u64 buffer_of(struct pt_regs *regs)
+{
+	__u32 number = SYSCALL_NUMBER(regs);
+	__u64 buf = SYSCALL_SECOND(regs);
+
+	if (number == NR_READ || number == NR_RECVFROM)
+		return buf;
+	if (number != NR_READV || bpf_probe_read_user(&buf, sizeof(buf), (void *)buf))
+		return 0;
+	return buf;
+}
+
+static __always_inline struct pt_regs *syscall_regs(void)
+{
+	if (!bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs))
+		return NULL;
+	return (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+}
+
+SEC("raw_tp/sock_send_length")
+int socket_sent(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct sock *sock = (void *)ctx->args[0];
+	__s32 n = ctx->args[1];
+	struct pt_regs *regs;
+
+	if (n <= 0 || !is_wire_process())
+		return 0;
+	regs = syscall_regs();
+	note_sent((__u64)sock, regs ? fd_of(regs, BPF_CORE_READ(sock, sk_socket)) : -1, n);
+	return 0;
+}
+
+SEC("raw_tp/sock_recv_length")
+int socket_received(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct sock *sock = (void *)ctx->args[0];
+	__s32 n = ctx->args[1];
+	struct pt_regs *regs;
+	__s32 fd = -1;
+	__u64 buf = 0;
+
+	if (n <= 0 || !is_wire_process())
+		return 0;
+	regs = syscall_regs();
+	if (regs) {
+		fd = fd_of(regs, BPF_CORE_READ(sock, sk_socket));
+		buf = fd >= 0 ? buffer_of(regs) : 0;
+	}
+	note_received((__u64)sock, fd, n, buf);
+	return 0;
+}
+
+/* Where the kernel has no such tracepoints: system calls on sockets that have moved bytes. */
+SEC("raw_tp/sys_exit")
+int syscall_returned(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct pt_regs *regs = (void *)ctx->args[0];
+	__s64 n = ctx->args[1];
+	__u32 number = SYSCALL_NUMBER(regs);
+	bool receives = number == NR_READ || number == NR_READV || number == NR_RECVFROM ||
+			number == NR_RECVMSG;
+	bool sends = number == NR_WRITE || number == NR_WRITEV || number == NR_SENDTO ||
+		     number == NR_SENDMSG;
+	struct socket *socket;
+	struct file *file;
+	__u64 sock;
+
+	if (n <= 0 || !(receives || sends) || !is_wire_process())
+		return 0;
+	file = file_of(SYSCALL_FIRST(regs));
+	if (!file || (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
+		return 0;
+	socket = BPF_CORE_READ(file, private_data);
+	sock = (__u64)BPF_CORE_READ(socket, sk);
+	if (sends)
+		note_sent(sock, SYSCALL_FIRST(regs), n);
+	else
+		note_received(sock, SYSCALL_FIRST(regs), n, buffer_of(regs));
+	return 0;
+}
+
+/* shutdown(2) for sending alone leaves a connection that still receives. */
+SEC("raw_tp/inet_sock_set_state")
+int socket_state(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct sock *sock = (void *)ctx->args[0];
+	__s32 state = ctx->args[2];
+	__u64 key = (__u64)sock;
+	struct carrier *carrier, gone;
+
+	if (state != TCP_CLOSE && state != TCP_FIN_WAIT1 && state != TCP_LAST_ACK)
+		return 0;
+	carrier = bpf_map_lookup_elem(&carriers, &key);
+	if (!carrier ||
+	    (state != TCP_CLOSE && BPF_CORE_READ(sock, sk_shutdown) != SHUTDOWN_BOTH))
+		return 0;
+	gone = *carrier;
+	if (bpf_map_delete_elem(&carriers, &key))
+		return 0;
+	for (int direction = 0; direction < 2; direction++)
+		if (gone.halves[direction].context)
+			close_half(&gone.halves[direction], gone.comm, 0);
+	return 0;
+}

@@ -1,0 +1,461 @@
+//! Puts the two directions of a connection together where the kernel side sees records and not
+//! connections: each direction under each key comes as a half of its own, and those that one socket
+//! carries are one connection. Everything downstream sees connections only.
+//!
+//! A half's first data wait until its socket is told, which takes as long as the program needs from
+//! encrypting to sending. What stays without a socket (io_uring workers, pipes) is let go after a moment,
+//! alone or with the only other half there is, and says so ([`Trust`]).
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::event::wire::ConnState;
+use crate::event::{Caller, Conn, ConnId, Data, Direction, Event, ProcessId, SocketNames, Trust};
+
+/// How long data wait for their socket, in nanoseconds of the events' clock.
+pub const PATIENCE_NS: u64 = 250_000_000;
+/// Bytes of one half that wait.
+const HELD_BYTES_MAX: usize = 1 << 20;
+/// Bytes of all halves that wait.
+const ALL_HELD_BYTES_MAX: usize = 64 << 20;
+/// Halves remembered; the kernel side has no more (`HALVES_MAX`). The oldest go first.
+const HALVES_MAX: usize = 65536;
+
+/// How far a stream has come.
+#[derive(Clone, Copy, Debug, Default)]
+struct Progress {
+    offset: u64,
+    seq: u64,
+}
+
+/// Data that wait.
+struct Held {
+    caller: Caller,
+    conn: Conn,
+    data: Data,
+}
+
+impl Held {
+    /// Memory that it takes.
+    fn cost(&self) -> usize {
+        self.data.payload.len() + size_of::<Self>()
+    }
+}
+
+/// One direction under one key.
+struct Half {
+    process: ProcessId,
+    direction: Direction,
+    /// The connection that it belongs to, once that is known.
+    conn: Option<ConnId>,
+    /// By its own socket, whose end will be told.
+    is_bound: bool,
+    /// Where that connection's stream was when this half began.
+    base: Progress,
+    /// What waits, and since when.
+    held: Vec<Held>,
+    since_ns: u64,
+}
+
+/// A connection, made of halves.
+struct Joined {
+    process: ProcessId,
+    /// The halves that are open, by [`Direction`].
+    halves: [Option<ConnId>; 2],
+    /// Where the streams are, by [`Direction`].
+    ends: [Progress; 2],
+    socket: SocketNames,
+    fd: Option<i32>,
+    born: bool,
+    /// It was announced.
+    is_told: bool,
+}
+
+impl Joined {
+    fn new(process: ProcessId) -> Self {
+        Self {
+            process,
+            halves: [None, None],
+            ends: [Progress::default(); 2],
+            socket: SocketNames {
+                trust: Trust::Apart,
+                ..SocketNames::default()
+            },
+            fd: None,
+            born: false,
+            is_told: false,
+        }
+    }
+
+    fn half(&mut self, direction: Direction) -> &mut Option<ConnId> {
+        let [write, read] = &mut self.halves;
+        match direction {
+            Direction::Write => write,
+            Direction::Read => read,
+        }
+    }
+
+    fn end(&mut self, direction: Direction) -> &mut Progress {
+        let [write, read] = &mut self.ends;
+        match direction {
+            Direction::Write => write,
+            Direction::Read => read,
+        }
+    }
+
+    /// Takes over what a half's socket tells. The weaker word counts.
+    fn learn(&mut self, conn: &Conn, names: SocketNames) {
+        let role = self.socket.role.or(names.role);
+        let trust = match self.socket.trust {
+            Trust::Apart => names.trust,
+            known => known.min(names.trust),
+        };
+        self.socket = SocketNames {
+            role,
+            trust,
+            ..names
+        };
+        self.fd = conn.fd.or(self.fd);
+        self.born |= conn.born;
+    }
+
+    /// The connection as everything downstream knows it.
+    fn conn(&self, id: ConnId, half: &Conn) -> Conn {
+        Conn {
+            id,
+            ptr: half.ptr,
+            fd: self.fd,
+            function: half.function,
+            born: self.born,
+            half: None,
+        }
+    }
+}
+
+/// Joins all halves of a run.
+#[derive(Default)]
+pub struct Joiner {
+    halves: BTreeMap<ConnId, Half>,
+    conns: BTreeMap<ConnId, Joined>,
+    by_socket: HashMap<(ProcessId, u64), ConnId>,
+    /// Memory that all that waits takes.
+    held_bytes: usize,
+}
+
+impl Joiner {
+    /// Takes one event; tells what can be told now, of connections only.
+    pub fn push(&mut self, event: Event) -> Vec<Event> {
+        let mut out = Vec::new();
+        match event {
+            Event::Data { caller, conn, data } if conn.half.is_some() => {
+                self.data(Held { caller, conn, data }, &mut out);
+            }
+            Event::Socket {
+                caller,
+                conn,
+                names,
+            } if conn.half.is_some() => self.socket(&caller, &conn, names, &mut out),
+            Event::Close {
+                caller,
+                conn,
+                totals,
+                reused,
+            } if conn.half.is_some() => self.close(&caller, &conn, totals, reused, &mut out),
+            Event::Exit(caller) => {
+                self.exit(caller.process, &mut out);
+                out.push(event);
+            }
+            other => out.push(other),
+        }
+        out
+    }
+
+    /// Lets go of what has waited too long at the time `now_ns` of the events' clock.
+    pub fn tick(&mut self, now_ns: u64) -> Vec<Event> {
+        if self.held_bytes == 0 {
+            return Vec::new();
+        }
+        self.settle_all(|half| now_ns.saturating_sub(half.since_ns) > PATIENCE_NS)
+    }
+
+    /// Lets go of everything.
+    pub fn finish(&mut self) -> Vec<Event> {
+        self.settle_all(|_| true)
+    }
+
+    /// What the kernel's tables say of halves, said of their connections.
+    pub fn states(&self, open: Vec<ConnState>) -> Vec<ConnState> {
+        let mut states: BTreeMap<ConnId, ConnState> = BTreeMap::new();
+        for state in open {
+            let half = self.halves.get(&state.id);
+            let Some((half, id)) = half.and_then(|half| Some((half, half.conn?))) else {
+                states.insert(state.id, state);
+                continue;
+            };
+            let ends = self.conns.get(&id).map_or([Progress::default(); 2], |conn| conn.ends);
+            let known = states.entry(id).or_insert_with(|| ConnState {
+                process: state.process,
+                id,
+                totals: ends.map(|end| end.offset),
+            });
+            let moved = state.totals.into_iter().max().unwrap_or_default();
+            let total = half.base.offset.saturating_add(moved);
+            let [write, read] = &mut known.totals;
+            match half.direction {
+                Direction::Write => *write = total,
+                Direction::Read => *read = total,
+            }
+        }
+        states.into_values().collect()
+    }
+
+    /// The half of an event, made known.
+    fn half(&mut self, caller: &Caller, conn: &Conn, out: &mut Vec<Event>) -> &mut Half {
+        if !self.halves.contains_key(&conn.id) {
+            self.make_room(out);
+        }
+        self.halves.entry(conn.id).or_insert_with(|| Half {
+            process: caller.process,
+            direction: conn.half.unwrap_or(Direction::Write),
+            conn: None,
+            is_bound: false,
+            base: Progress::default(),
+            held: Vec::new(),
+            since_ns: caller.ts_ns,
+        })
+    }
+
+    /// Forgets the oldest half when there are too many.
+    fn make_room(&mut self, out: &mut Vec<Event>) {
+        while self.halves.len() >= HALVES_MAX {
+            let Some(oldest) = self.halves.keys().next().copied() else {
+                return;
+            };
+            self.settle(oldest, out);
+            self.forget(oldest);
+        }
+    }
+
+    fn data(&mut self, held: Held, out: &mut Vec<Event>) {
+        let id = held.conn.id;
+        let half = self.half(&held.caller, &held.conn, out);
+        if half.conn.is_some() {
+            return self.tell(held, out);
+        }
+        if half.held.is_empty() {
+            half.since_ns = held.caller.ts_ns;
+        }
+        let cost = held.cost();
+        half.held.push(held);
+        let waiting: usize = half.held.iter().map(Held::cost).sum();
+        self.held_bytes += cost;
+        if waiting > HELD_BYTES_MAX || self.held_bytes > ALL_HELD_BYTES_MAX {
+            self.settle(id, out);
+        }
+    }
+
+    /// Tells data of a half whose connection is known; the connection itself first.
+    fn tell(&mut self, held: Held, out: &mut Vec<Event>) {
+        let Held {
+            caller,
+            conn,
+            mut data,
+        } = held;
+        let half = self.halves.get(&conn.id);
+        let Some((base, id)) = half.and_then(|half| Some((half.base, half.conn?))) else {
+            return;
+        };
+        let Some(joined) = self.conns.get_mut(&id) else {
+            return;
+        };
+        joined.born |= conn.born;
+        let conn = joined.conn(id, &conn);
+        if !joined.is_told {
+            joined.is_told = true;
+            out.push(Event::Socket {
+                caller,
+                conn,
+                names: joined.socket,
+            });
+        }
+        data.offset = data.offset.saturating_add(base.offset);
+        data.seq = data.seq.saturating_add(base.seq);
+        let missing = data.missing.map_or(0, |(bytes, _)| bytes);
+        let len = missing.saturating_add(data.payload.len() as u64);
+        *joined.end(data.direction) = Progress {
+            offset: data.offset.saturating_add(len),
+            seq: data.seq.saturating_add(1),
+        };
+        out.push(Event::Data { caller, conn, data });
+    }
+
+    /// A half's socket is known now.
+    fn socket(&mut self, caller: &Caller, conn: &Conn, names: SocketNames, out: &mut Vec<Event>) {
+        let Some(inode) = names.inode else {
+            return;
+        };
+        let key = (caller.process, inode);
+        let half = self.half(caller, conn, out);
+        half.is_bound = true;
+        let mine = half.conn;
+        // What was told already, for want of a socket, stays where it was told.
+        let id = mine.or_else(|| self.by_socket.get(&key).copied());
+        let id = id.unwrap_or(conn.id);
+        self.by_socket.entry(key).or_insert(id);
+        let joined = self
+            .conns
+            .entry(id)
+            .or_insert_with(|| Joined::new(caller.process));
+        joined.learn(conn, names);
+        if joined.is_told {
+            out.push(Event::Socket {
+                caller: *caller,
+                conn: joined.conn(id, conn),
+                names: joined.socket,
+            });
+        }
+        if mine.is_none() {
+            self.place(conn.id, id, out);
+        }
+    }
+
+    /// Makes a half part of a connection, and tells what has waited.
+    fn place(&mut self, half_id: ConnId, id: ConnId, out: &mut Vec<Event>) {
+        let (Some(half), Some(joined)) = (self.halves.get_mut(&half_id), self.conns.get_mut(&id))
+        else {
+            return;
+        };
+        half.conn = Some(id);
+        half.base = *joined.end(half.direction);
+        *joined.half(half.direction) = Some(half_id);
+        let held = std::mem::take(&mut half.held);
+        let cost: usize = held.iter().map(Held::cost).sum();
+        self.held_bytes = self.held_bytes.saturating_sub(cost);
+        for held in held {
+            self.tell(held, out);
+        }
+    }
+
+    /// No socket is known for what waits: it is told with the only connection of its process that lacks
+    /// this direction, or alone.
+    fn settle(&mut self, half_id: ConnId, out: &mut Vec<Event>) {
+        let Some(half) = self.halves.get(&half_id) else {
+            return;
+        };
+        if half.held.is_empty() || half.conn.is_some() {
+            return;
+        }
+        let (process, direction) = (half.process, half.direction);
+        let id = self.lonely(process, direction).unwrap_or(half_id);
+        let joined = self.conns.entry(id).or_insert_with(|| Joined::new(process));
+        if id != half_id {
+            joined.socket.trust = Trust::Guessed;
+        }
+        self.place(half_id, id, out);
+    }
+
+    /// The one connection of a process that has told data and lacks this direction, if there is just one.
+    fn lonely(&mut self, process: ProcessId, direction: Direction) -> Option<ConnId> {
+        let mut lonely = self.conns.iter_mut().filter_map(|(id, joined)| {
+            let lacks = joined.process == process && joined.end(direction).seq == 0;
+            (lacks && joined.is_told).then_some(*id)
+        });
+        let id = lonely.next()?;
+        lonely.next().is_none().then_some(id)
+    }
+
+    fn settle_all(&mut self, is_due: impl Fn(&Half) -> bool) -> Vec<Event> {
+        let halves = self.halves.iter();
+        let due: Vec<ConnId> = halves
+            .filter(|(_, half)| !half.held.is_empty() && is_due(half))
+            .map(|(id, _)| *id)
+            .collect();
+        let mut out = Vec::new();
+        for id in due {
+            self.settle(id, &mut out);
+        }
+        out
+    }
+
+    /// A half has ended; `reused`: because another key follows.
+    fn close(
+        &mut self,
+        caller: &Caller,
+        conn: &Conn,
+        totals: [u64; 2],
+        reused: bool,
+        out: &mut Vec<Event>,
+    ) {
+        self.settle(conn.id, out);
+        let half = self.halves.get(&conn.id);
+        let place = half.map(|half| (half.conn, half.base, half.direction));
+        let Some((Some(id), base, direction)) = place else {
+            self.halves.remove(&conn.id);
+            return;
+        };
+        if let Some(joined) = self.conns.get_mut(&id) {
+            let moved = totals.into_iter().max().unwrap_or_default();
+            let end = joined.end(direction);
+            end.offset = end.offset.max(base.offset.saturating_add(moved));
+        }
+        self.forget(conn.id);
+        if reused {
+            return;
+        }
+        // The socket is closed. What else it carries will be told next.
+        let rest = self.conns.get(&id).map(|joined| joined.halves);
+        let mut rest = rest.into_iter().flatten().flatten();
+        if rest.any(|half| self.halves.get(&half).is_some_and(|half| half.is_bound)) {
+            return;
+        }
+        let Some(joined) = self.remove(id) else {
+            return;
+        };
+        if joined.is_told {
+            out.push(Event::Close {
+                caller: *caller,
+                conn: joined.conn(id, conn),
+                totals: joined.ends.map(|end| end.offset),
+                reused: false,
+            });
+        }
+    }
+
+    /// Forgets a half; its connection goes on.
+    fn forget(&mut self, half_id: ConnId) {
+        let Some(half) = self.halves.remove(&half_id) else {
+            return;
+        };
+        let joined = half.conn.and_then(|id| self.conns.get_mut(&id));
+        if let Some(joined) = joined
+            && *joined.half(half.direction) == Some(half_id)
+        {
+            *joined.half(half.direction) = None;
+        }
+    }
+
+    fn remove(&mut self, id: ConnId) -> Option<Joined> {
+        let joined = self.conns.remove(&id)?;
+        for half in joined.halves.into_iter().flatten() {
+            self.halves.remove(&half);
+        }
+        if let Some(inode) = joined.socket.inode {
+            self.by_socket.remove(&(joined.process, inode));
+        }
+        Some(joined)
+    }
+
+    /// A process has ended: nothing of it will come any more.
+    fn exit(&mut self, process: ProcessId, out: &mut Vec<Event>) {
+        out.extend(self.settle_all(|half| half.process == process));
+    }
+
+    /// Forgets a process whose connections have been closed downstream.
+    pub fn forget_process(&mut self, process: ProcessId) {
+        self.halves.retain(|_, half| half.process != process);
+        self.conns.retain(|_, joined| joined.process != process);
+        self.by_socket.retain(|(owner, _), _| *owner != process);
+    }
+}
+
+#[cfg(test)]
+mod tests;
