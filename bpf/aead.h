@@ -254,6 +254,8 @@ static __noinline bool read_cipher_call(struct pt_regs *ctx, struct cipher_call 
 
 	if (!call)
 		return false;
+	if (COOKIE_RESULT(call->cookie) >= FORM_OPAQUE)
+		return read_message_call(ctx, call);
 	read_arguments(ctx, &arguments);
 	if (COOKIE_RESULT(call->cookie) == FORM_RING)
 		is_tls = read_ring(&arguments, call, &input);
@@ -290,8 +292,7 @@ static __always_inline __u8 read_type_apart(const struct cipher_call *call)
 
 	if (call->count) {
 		if (bpf_probe_read_user(&last, sizeof(last),
-					(void *)(call->pieces +
-						 (call->count - 1) * sizeof(last))))
+					(void *)(call->pieces + (call->count - 1) * sizeof(last))))
 			return 0;
 		at = call->half.direction == DIR_READ ? last.out : last.in;
 		at += last.len - 1;
@@ -306,7 +307,9 @@ static __always_inline bool find_content(const struct cipher_call *call, struct 
 	record->buf = call->buf;
 	record->total = call->len;
 	record->type = call->type;
-	if (!record->type && call->count == 1) {
+	if (call->type && call->count && call->numbered) {
+		/* Chunks: told one by one. */
+	} else if (!record->type && call->count == 1) {
 		struct crypto_iovec only = {};
 
 		if (bpf_probe_read_user(&only, sizeof(only), (void *)call->pieces))
@@ -336,6 +339,7 @@ static __noinline int take_record(struct pt_regs *ctx, struct cipher_call *call)
 	record.nonce = call->nonce;
 	record.wire = call->wire;
 	record.numbered = call->numbered;
+	record.is_tls13 = !call->type;
 	if (!find_content(call, &record)) {
 		count(COUNT_FORGED_RECORDS, 1);
 		return 0;
@@ -350,7 +354,9 @@ static __noinline int take_record(struct pt_regs *ctx, struct cipher_call *call)
 		note_opened(&record, half, call->end, call->cookie);
 	if (!is_application_data(&record))
 		return 0;
-	if (call->count)
+	if (call->count && call->numbered)
+		tell_chunks(call, &record, half);
+	else if (call->count)
 		tell_vectors(call, &record, half);
 	else
 		tell_piece(&record, half, call->cookie);
@@ -419,8 +425,10 @@ static __always_inline bool has_right_tag(const struct cipher_call *call)
 	return false;
 }
 
-static __always_inline bool has_opened(struct pt_regs *ctx, const struct cipher_call *call)
+static __always_inline bool has_opened(struct pt_regs *ctx, struct cipher_call *call)
 {
+	if (COOKIE_RESULT(call->cookie) >= FORM_OPAQUE)
+		return read_opened(call);
 	if (COOKIE_RESULT(call->cookie) == FORM_EVP)
 		return (__s32)PT_REGS_RC(ctx) == 1;
 	return !call->result || has_right_tag(call);

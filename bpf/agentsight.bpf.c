@@ -19,7 +19,9 @@
 #include "go_socket.h"
 #include "go.h"
 #include "half.h"
+#include "inbound.h"
 #include "socket.h"
+#include "message.h"
 #include "aead.h"
 #include "lifecycle.h"
 

@@ -32,8 +32,9 @@ enum agentsight_flag {
 	FLAG_SENDFILE = 4,  /* payload never was in user memory: `missing` bytes went by sendfile */
 	FLAG_TRUNCATED = 8, /* the user's --max-bytes cut `missing` bytes off */
 	FLAG_EARLY = 16,    /* TLS 1.3 early data (0-RTT) */
-	FLAG_REUSED = 32,   /* closed because its address was handed out anew; a half: another key follows */
-	FLAG_BORN = 64,     /* we saw the connection object being made: nothing came before */
+	FLAG_REUSED =
+		32, /* closed because its address was handed out anew; a half: another key follows */
+	FLAG_BORN = 64,      /* we saw the connection object being made: nothing came before */
 	FLAG_TOO_LONG = 128, /* `missing` bytes are beyond what one call may loop (no bpf_loop) */
 	FLAG_HALF = 256,     /* `conn_id` names one direction of a connection, under one key */
 };
@@ -51,8 +52,8 @@ struct event_header {
 	__u64 seq;           /* counts this direction's records, lost ones included */
 	__u64 missing;       /* bytes that belong after the payload and are not there */
 	__u64 goroutine;     /* Go: the goroutine's number, 0 if unknown */
-	__u64 unseen;        /* TLS records before this one that no probe saw: their nonces are missing */
-	__u32 pid;           /* thread group id, init namespace */
+	__u64 unseen; /* TLS records before this one that no probe saw: their nonces are missing */
+	__u32 pid;    /* thread group id, init namespace */
 	__u32 tid;
 	__u32 len;      /* payload bytes that follow */
 	__s32 fd;       /* socket told to the library, -1 if unknown */
@@ -117,8 +118,8 @@ enum agentsight_op {
 
 /* Where a function that encrypts or decrypts a record has its arguments. */
 enum agentsight_form {
-	FORM_RING = 1,     /* ring's aead::Algorithm */
-	FORM_EVP = 2,      /* struct evp_aead_st of AWS-LC and BoringSSL, with buffers or with vectors */
+	FORM_RING = 1, /* ring's aead::Algorithm */
+	FORM_EVP = 2, /* struct evp_aead_st of AWS-LC and BoringSSL, with buffers or with vectors */
 	FORM_OPAQUE = 3,   /* rustls 0.20 to 0.22: MessageEncrypter, MessageDecrypter */
 	FORM_BORROWED = 4, /* the same of rustls 0.23 */
 };
@@ -173,8 +174,8 @@ enum agentsight_counter {
 	COUNT_WRONG_OBJECT,    /* calls whose object is none of the library's: left out */
 	COUNT_UNDER_WAY_CALLS, /* Go: writes that began before their probes came: left out */
 	COUNT_SILENT_RECORDS,  /* TLS records that are no application data: left out */
-	COUNT_NOT_TLS,         /* AEAD calls that make or open no TLS record (QUIC, files): left out */
-	COUNT_FORGED_RECORDS,  /* records that failed authentication: left out */
+	COUNT_NOT_TLS, /* AEAD calls that make or open no TLS record (QUIC, files): left out */
+	COUNT_FORGED_RECORDS, /* records that failed authentication: left out */
 	COUNT_MAX,
 };
 
@@ -232,11 +233,12 @@ struct sequence {
 /* One direction of a connection under one key. */
 struct half {
 	__u64 id;
-	__u64 offset;    /* application bytes moved so far */
-	__u64 seq;       /* events emitted or lost so far */
-	__u64 left;      /* bytes that the running emission still has to send */
+	__u64 offset; /* application bytes moved so far */
+	__u64 seq;    /* events emitted or lost so far */
+	__u64 left;   /* bytes that the running emission still has to send */
 	struct sequence sequence;
 	__u64 wire;      /* bytes of its records that no system call has explained yet */
+	__u64 loose;     /* of these, records whose length on the wire is estimated */
 	__u64 sock;      /* struct sock that carries it; 0: not known */
 	__u64 candidate; /* the one that may */
 	__u64 moved;     /* bytes that went through that one meanwhile */
@@ -245,7 +247,7 @@ struct half {
 	__u32 direction;
 	__u32 role; /* enum agentsight_role, once a ticket tells */
 };
-_Static_assert(sizeof(struct half) == 104, "mirrored in src/event/wire.rs");
+_Static_assert(sizeof(struct half) == 112, "mirrored in src/event/wire.rs");
 
 /* What the programs must know of a function beyond its cookie, by the cookie's index. */
 struct function {

@@ -17,7 +17,6 @@
 #define MESSAGE_NEW_SESSION_TICKET 4
 #define MESSAGE_ENCRYPTED_EXTENSIONS 8
 #define MESSAGE_CERTIFICATE 11
-#define MESSAGE_CERTIFICATE_VERIFY 15
 #define MESSAGE_FINISHED 20
 
 /* One TLS record at the moment when its plaintext is in memory. */
@@ -32,11 +31,13 @@ struct record {
 	__u64 unseen; /* records before it that passed unseen */
 	__u8 type;
 	__u8 numbered; /* `nonce` is the record's number */
-	__u8 pad[6];
+	__u8 is_tls13;
+	__u8 pad[5];
 };
 
 /* From the first moment on: probes were there before the process, or the number says so. */
-static __always_inline __u32 known_bits(const struct record *record, const struct function *function)
+static __always_inline __u32 known_bits(const struct record *record,
+					const struct function *function)
 {
 	bool is_new = function && function->attached_ns &&
 		      record->half.process.start_ns > function->attached_ns;
@@ -79,6 +80,9 @@ static __always_inline struct half *advance_half(struct record *record, struct f
 	if (!half)
 		return make_half(record, function);
 	unseen = sequence_next(&half->sequence, record->nonce);
+	/* The number that a key begins with, at the place where another key was. */
+	if (unseen == SEQUENCE_SAME && record->numbered)
+		return make_half(record, function);
 	if (unseen == SEQUENCE_SAME) {
 		count(COUNT_NESTED_CALLS, 1);
 		return NULL;
@@ -102,12 +106,12 @@ static __always_inline void fill_half(struct event_header *header, const struct 
 	header->flags = FLAG_HALF;
 }
 
-/* Tells one piece of a record's content. */
-static __noinline int tell_piece(struct record *record, struct half *half, __u64 cookie)
+/* Tells one piece of a record's content. Not static: the verifier looks at it once, and not for each caller. */
+__noinline int tell_piece(struct record *record, struct half *half, __u64 cookie)
 {
 	struct outgoing out = {};
 
-	if (!half || !record->len)
+	if (!record || !half || !record->len)
 		return 0;
 	fill_half(&out.header, &record->half, half, KIND_DATA, COOKIE_FUNCTION(cookie));
 	if (half->sequence.bits == 64 && !half->seq)
@@ -126,29 +130,53 @@ static __noinline int tell_piece(struct record *record, struct half *half, __u64
 	return 0;
 }
 
-/* What a handshake message in plain sight tells of its connection. */
+/* Tells that the rest of a record's content is not to be had. */
+static __noinline int tell_missing(struct record *record, struct half *half, __u64 cookie)
+{
+	struct event_header header = {};
+
+	if (!record || !half)
+		return 0;
+	fill_half(&header, &record->half, half, KIND_DATA, COOKIE_FUNCTION(cookie));
+	header.offset = half->offset;
+	header.seq = half->seq;
+	header.call_len = record->total;
+	header.missing = record->rest;
+	header.flags |= FLAG_TOO_LONG;
+	emit_mark(&header);
+	half->offset += record->rest;
+	half->seq++;
+	return 0;
+}
+
+/*
+ * What a handshake message tells of its connection. In TLS 1.3 only servers send tickets and encrypted
+ * extensions, which are their first message; a client's first one is its certificate, or it has finished.
+ */
 static __always_inline void hear_handshake(const struct record *record, struct half *half)
 {
 	bool is_writer = record->half.direction == DIR_WRITE;
 	__u8 message = 0;
+	__u32 role = 0;
 
 	if (record->type != TYPE_HANDSHAKE || !record->total ||
 	    bpf_probe_read_user(&message, sizeof(message), (void *)record->buf))
 		return;
 	switch (message) {
-	case MESSAGE_NEW_SESSION_TICKET:
-		half->role = is_writer ? ROLE_SERVER : ROLE_CLIENT;
-		break;
 	case MESSAGE_ENCRYPTED_EXTENSIONS:
-		half->role = is_writer ? ROLE_SERVER : ROLE_CLIENT;
 		half->handshake = 1;
+		/* fallthrough */
+	case MESSAGE_NEW_SESSION_TICKET:
+		role = is_writer ? ROLE_SERVER : ROLE_CLIENT;
 		break;
 	case MESSAGE_CERTIFICATE:
-	case MESSAGE_CERTIFICATE_VERIFY:
 	case MESSAGE_FINISHED:
 		half->handshake = 1;
+		role = is_writer ? ROLE_CLIENT : ROLE_SERVER;
 		break;
 	}
+	if (record->is_tls13 && !half->role)
+		half->role = role;
 }
 
 static __always_inline bool is_application_data(const struct record *record)
@@ -170,8 +198,8 @@ static long skip_padding(__u32 round, struct padding *padding)
 {
 	__u64 len = *padding->len, word = 0;
 
-	if (!len || bpf_probe_read_user(&word, sizeof(word),
-					(void *)(padding->buf + len - sizeof(word))))
+	if (!len ||
+	    bpf_probe_read_user(&word, sizeof(word), (void *)(padding->buf + len - sizeof(word))))
 		return 1;
 	if (len < sizeof(word)) /* what stands before the record is none of it */
 		word = word >> (8 * (sizeof(word) - len) & 63) << (8 * (sizeof(word) - len) & 63);

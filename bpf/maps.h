@@ -76,6 +76,7 @@ struct {
 struct wire {
 	struct half_key sealed; /* whose record was encrypted last */
 	__u64 unsent;           /* bytes of all records since the last sending */
+	__u64 loose;            /* how many of these are estimated */
 	__u64 sock;             /* struct sock that received last */
 	__u64 unopened;         /* bytes that came from it and were not decrypted */
 	__u64 unopened_now;     /* of these, those of the last system call */
@@ -104,7 +105,8 @@ struct {
 struct carrier {
 	struct half_key halves[2]; /* by direction; no context: none */
 	__u64 inode;
-	__u64 handshake; /* we saw it negotiate: nothing of the connection came before */
+	__u32 handshake; /* we saw it negotiate: nothing of the connection came before */
+	__u32 role;      /* enum agentsight_role */
 	char comm[16];
 };
 
@@ -115,20 +117,36 @@ struct {
 	__uint(max_entries, SOCKETS_MAX);
 } carriers SEC(".maps");
 
+/* The records that a socket has brought (inbound.h). */
+struct inbound {
+	__u64 rest;     /* bytes of the record under way that are still to come */
+	__u64 len;      /* of that record, its header included */
+	__u64 count;    /* records that have come */
+	__u64 opened;   /* of these, those that were opened, or passed over */
+	__u32 lens[16]; /* of the last ones */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, __u64);
+	__type(value, struct inbound);
+	__uint(max_entries, SOCKETS_MAX);
+} inbounds SEC(".maps");
+
 /* One call of a function that encrypts or decrypts a record. */
 struct cipher_call {
 	struct half_key half;
 	__u64 cookie;
 	__u64 nonce;
-	__u64 buf;    /* the inner plaintext, now or when the call returns */
-	__u64 len;    /* bytes of it, those in `extra` not counted */
-	__u64 extra;  /* where the content type is, if not behind the rest */
-	__u64 wire;   /* bytes of the record on the wire */
-	__u64 end;    /* of the encrypted record in memory */
-	__u64 result; /* where the function leaves its result, if that is in memory */
-	__u64 pieces; /* vectors instead of `buf`: where … */
-	__u32 count;  /* … and how many */
-	__u8 type;    /* content type; 0: it is inside */
+	__u64 buf;     /* the inner plaintext, now or when the call returns */
+	__u64 len;     /* bytes of it, those in `extra` not counted */
+	__u64 extra;   /* where the content type is, if not behind the rest */
+	__u64 wire;    /* bytes of the record on the wire */
+	__u64 end;     /* of the encrypted record in memory */
+	__u64 result;  /* where the function leaves its result, if that is in memory */
+	__u64 pieces;  /* vectors instead of `buf`: where … */
+	__u32 count;   /* … and how many */
+	__u8 type;     /* content type; 0: it is inside */
 	__u8 numbered; /* `nonce` is the record's number */
 	__u8 pad[2];
 };

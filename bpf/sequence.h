@@ -34,8 +34,8 @@ static inline __attribute__((always_inline)) __u32 count_ones(__u64 run)
 
 /* The first record; `bits` of its number are known to be those of `number`. */
 static inline __attribute__((always_inline)) void sequence_begin(struct sequence *sequence,
-								  __u64 nonce, __u64 number,
-								  __u32 bits)
+								 __u64 nonce, __u64 number,
+								 __u32 bits)
 {
 	sequence->last = nonce;
 	sequence->number = number;
@@ -45,7 +45,7 @@ static inline __attribute__((always_inline)) void sequence_begin(struct sequence
 
 /* Takes the next record. Tells how many before it were not seen, at least. */
 static inline __attribute__((always_inline)) __u64 sequence_next(struct sequence *sequence,
-								  __u64 nonce)
+								 __u64 nonce)
 {
 	__u64 change = sequence->last ^ nonce, mask = low_bits(sequence->bits), number, missing;
 	__u32 ones;

@@ -146,6 +146,8 @@ static __noinline int bind_half(const struct half_key *key, struct half *half,
 		return 0;
 	if (half->handshake)
 		carrier->handshake = 1;
+	if (half->role)
+		carrier->role = half->role;
 	replace_half(&carrier->halves[key->direction & 1], key, carrier->comm);
 	half->sock = binding->sock;
 	half->fd = binding->fd;
@@ -158,7 +160,7 @@ static __noinline int bind_half(const struct half_key *key, struct half *half,
 	__builtin_memset(record, 0, sizeof(*record) + sizeof(*names));
 	fill_half(record, key, half, KIND_SOCKET, binding->function);
 	fill_addresses(names, (struct sock *)binding->sock);
-	names->role = half->role;
+	names->role = carrier->role;
 	names->trust = binding->trust;
 	names->inode = carrier->inode;
 	if (carrier->handshake)
@@ -174,16 +176,27 @@ static __always_inline void note_sealed(const struct record *record, struct half
 	struct wire *wire = find_or_make_wire();
 
 	half->wire += record->wire;
+	half->loose += record->numbered;
 	if (!wire)
 		return;
 	wire->sealed = record->half;
 	wire->unsent += record->wire;
+	wire->loose += record->numbered;
 }
 
-/* Have the bytes that the socket moved been those of these records? */
-static __always_inline bool adds_up(__u64 moved, __u64 records)
+/* Of records whose bytes on the wire are not known yet, how many there may be more, or less, each: TLS 1.2
+ * has no content type inside, and with AES-GCM a part of the nonce. */
+#define LOOSE_LESS 1
+#define LOOSE_MORE 7
+
+/* Have the bytes that the socket moved been those of these records? `loose` of them are estimated. */
+static __always_inline bool adds_up(__u64 moved, __u64 records, __u64 loose)
 {
-	return records && (moved == records || moved == records + CHANGE_CIPHER_SPEC_LEN);
+	if (!records)
+		return false;
+	return moved == records || moved == records + CHANGE_CIPHER_SPEC_LEN ||
+	       (loose &&
+		(moved == records - loose * LOOSE_LESS || moved == records + loose * LOOSE_MORE));
 }
 
 /* The thread has sent `n` bytes. */
@@ -206,12 +219,13 @@ static __always_inline void note_sent(__u64 sock, __s32 fd, __u64 n)
 		half->moved = 0;
 	}
 	half->moved += n;
-	agrees = adds_up(n, wire->unsent) || adds_up(half->moved, half->wire);
+	agrees = adds_up(n, wire->unsent, wire->loose) ||
+		 adds_up(half->moved, half->wire, half->loose);
 	if (!half->sock && agrees)
 		bind_half(&key, half, &binding);
-	wire->unsent = 0;
-	if (agrees || half->moved > half->wire)
-		half->moved = half->wire = 0;
+	wire->unsent = wire->loose = 0;
+	if (agrees || half->moved > half->wire + half->loose * LOOSE_MORE)
+		half->moved = half->wire = half->loose = 0;
 }
 
 /* The thread has received `n` bytes, and put them at `buf` if that is known. */
@@ -229,6 +243,8 @@ static __always_inline void note_received(__u64 sock, __s32 fd, __u64 n, __u64 b
 	wire->unopened_now = n;
 	wire->buf = buf;
 	wire->len = n;
+	if (buf)
+		note_arrivals(sock, buf, n);
 }
 
 /* Whether the record's last byte is one of those that came last. */
@@ -237,13 +253,31 @@ static __always_inline bool came_last(const struct wire *wire, __u64 end)
 	return wire->buf && end > wire->buf && end - wire->buf <= wire->len;
 }
 
+/* Does the thread's socket carry what the same program sends, and so far nothing that it receives? */
+static __always_inline bool is_other_way(__u64 sock)
+{
+	struct carrier *carrier = bpf_map_lookup_elem(&carriers, &sock);
+	struct half *known;
+
+	if (!carrier || !carrier->halves[DIR_WRITE].context)
+		return false;
+	known = find_half(&carrier->halves[DIR_READ]);
+	return !known || !known->seq;
+}
+
+/* Has the record, or a flight of them, used up what came? A handshake leaves what stood there in the open. */
+static __always_inline bool is_used_up(const struct record *record, __u64 left)
+{
+	return !left || (record->type == TYPE_HANDSHAKE && left == CHANGE_CIPHER_SPEC_LEN);
+}
+
 /* A record was opened: it has come through the socket from which its thread received last. */
 static __always_inline void note_opened(const struct record *record, struct half *half, __u64 end,
 					__u64 cookie)
 {
 	struct wire *wire = find_or_make_wire();
 	struct binding binding = { .function = COOKIE_FUNCTION(cookie) };
-	bool fits;
+	bool fits, has_come;
 
 	if (!wire || !wire->sock || (half->sock && half->sock != wire->sock))
 		return;
@@ -252,14 +286,17 @@ static __always_inline void note_opened(const struct record *record, struct half
 		half->moved = 0;
 	}
 	half->moved += record->wire;
+	has_come = has_arrived(wire->sock, record->wire);
 	fits = wire->unopened >= record->wire;
 	wire->unopened = fits ? wire->unopened - record->wire : 0;
 	wire->unopened_now -= record->wire;
 	if (half->sock || !fits)
 		return;
-	if (!wire->unopened || !wire->unopened_now || came_last(wire, end))
+	if (is_used_up(record, wire->unopened) || is_used_up(record, wire->unopened_now) ||
+	    has_come || came_last(wire, end))
 		binding.trust = TRUST_EXACT;
-	else if (half->moved >= LIKELY_BYTES && wire->unopened < RECORD_MAX + HEADER_LEN + TAG_LEN)
+	else if (is_other_way(wire->sock) || (half->moved >= LIKELY_BYTES &&
+					      wire->unopened < RECORD_MAX + HEADER_LEN + TAG_LEN))
 		binding.trust = TRUST_LIKELY;
 	else
 		return;
@@ -412,10 +449,10 @@ int socket_state(struct bpf_raw_tracepoint_args *ctx)
 	if (state != TCP_CLOSE && state != TCP_FIN_WAIT1 && state != TCP_LAST_ACK)
 		return 0;
 	carrier = bpf_map_lookup_elem(&carriers, &key);
-	if (!carrier ||
-	    (state != TCP_CLOSE && BPF_CORE_READ(sock, sk_shutdown) != SHUTDOWN_BOTH))
+	if (!carrier || (state != TCP_CLOSE && BPF_CORE_READ(sock, sk_shutdown) != SHUTDOWN_BOTH))
 		return 0;
 	gone = *carrier;
+	bpf_map_delete_elem(&inbounds, &key);
 	if (bpf_map_delete_elem(&carriers, &key))
 		return 0;
 	for (int direction = 0; direction < 2; direction++)

@@ -121,7 +121,6 @@ struct sock {
 	unsigned char sk_shutdown;
 };
 
-
 struct vm_area_struct {
 	struct file *vm_file;
 };

@@ -382,7 +382,7 @@ mod tests {
                 more: false,
                 early: false,
                 goroutine: None,
-            unseen: 0,
+                unseen: 0,
                 missing: None,
                 payload: payload.to_vec(),
             },

@@ -18,7 +18,7 @@ pub const CONN_KEY_LEN: usize = 24;
 /// `sizeof(struct socket_names)`.
 pub const SOCKET_NAMES_LEN: usize = 48;
 /// `sizeof(struct half)`.
-pub const HALF_LEN: usize = 104;
+pub const HALF_LEN: usize = 112;
 /// `sizeof(struct function)`.
 pub const FUNCTION_LEN: usize = 48;
 /// `sizeof(struct file_id)`.
@@ -365,7 +365,11 @@ pub fn decode_half(key: &[u8], value: &[u8]) -> Option<ConnState> {
     let direction = key.get(28..32)?.try_into().ok().map(u32::from_ne_bytes)?;
     let mut value = Reader::new(value, Endian::NATIVE);
     let (id, moved) = (ConnId(value.u64()?), value.u64()?);
-    let totals = if direction == 0 { [moved, 0] } else { [0, moved] };
+    let totals = if direction == 0 {
+        [moved, 0]
+    } else {
+        [0, moved]
+    };
     Some(ConnState {
         process,
         id,

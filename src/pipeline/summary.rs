@@ -91,8 +91,14 @@ impl Summary {
     /// What was seen and is none of the streams.
     fn fmt_left_out(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let left_out = [
-            (self.silent, "TLS records without application data (handshakes, tickets, alerts)"),
-            (self.not_tls, "calls that encrypt or decrypt what is no TLS record (QUIC, files)"),
+            (
+                self.silent,
+                "TLS records without application data (handshakes, tickets, alerts)",
+            ),
+            (
+                self.not_tls,
+                "calls that encrypt or decrypt what is no TLS record (QUIC, files)",
+            ),
             (self.forged, "records that failed authentication"),
         ];
         for (n, what) in left_out.into_iter().filter(|(n, _)| *n > 0) {

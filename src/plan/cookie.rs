@@ -114,7 +114,11 @@ impl Cookie {
             | flag(call.abi == Abi::GoStack, PROBE_GO_STACK);
         Ok(Self(
             (op as u64) << 16
-                | u64::from(form(call.abi).or(call.result.map(result_number)).unwrap_or(0)) << 24
+                | u64::from(
+                    form(call.abi)
+                        .or(call.result.map(result_number))
+                        .unwrap_or(0),
+                ) << 24
                 | argument(call.buf) << 32
                 | argument(call.len) << 36
                 | argument(call.out) << 40

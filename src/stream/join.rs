@@ -191,7 +191,10 @@ impl Joiner {
                 states.insert(state.id, state);
                 continue;
             };
-            let ends = self.conns.get(&id).map_or([Progress::default(); 2], |conn| conn.ends);
+            let ends = self
+                .conns
+                .get(&id)
+                .map_or([Progress::default(); 2], |conn| conn.ends);
             let known = states.entry(id).or_insert_with(|| ConnState {
                 process: state.process,
                 id,

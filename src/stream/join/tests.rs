@@ -73,7 +73,10 @@ fn words(events: &[Event]) -> Vec<String> {
         Event::Data { conn, data, .. } => {
             assert_eq!(conn.half, None);
             let text = String::from_utf8_lossy(&data.payload);
-            format!("{}{}@{}#{} {text}", data.direction, conn.id.0, data.offset, data.seq)
+            format!(
+                "{}{}@{}#{} {text}",
+                data.direction, conn.id.0, data.offset, data.seq
+            )
         }
         Event::Socket { conn, names, .. } => format!("open{} {}", conn.id.0, names.trust.as_str()),
         Event::Close { conn, totals, .. } => format!("close{} {totals:?}", conn.id.0),
@@ -84,7 +87,10 @@ fn words(events: &[Event]) -> Vec<String> {
 
 fn run(events: Vec<Event>) -> Vec<String> {
     let mut joiner = Joiner::default();
-    let out: Vec<Event> = events.into_iter().flat_map(|event| joiner.push(event)).collect();
+    let out: Vec<Event> = events
+        .into_iter()
+        .flat_map(|event| joiner.push(event))
+        .collect();
     words(&out)
 }
 
@@ -129,7 +135,9 @@ fn a_stream_goes_on_under_another_key() {
         close(8, Write, 3, false),
     ]);
     assert_eq!(
-        told.into_iter().filter(|word| !word.starts_with("open")).collect::<Vec<_>>(),
+        told.into_iter()
+            .filter(|word| !word.starts_with("open"))
+            .collect::<Vec<_>>(),
         ["write4@0#0 one", "write4@3#1 two", "close4 [6, 0]"]
     );
 }
@@ -169,7 +177,11 @@ fn waiting_is_bounded() {
     let mut joiner = Joiner::default();
     let text = "x".repeat(HELD_BYTES_MAX / 4);
     let told: usize = (0..8)
-        .map(|n| joiner.push(data(5, Write, n, n * text.len() as u64, &text)).len())
+        .map(|n| {
+            joiner
+                .push(data(5, Write, n, n * text.len() as u64, &text))
+                .len()
+        })
         .sum();
     assert_eq!(told, 8 + 1);
     assert_eq!(joiner.held_bytes, 0);
@@ -193,6 +205,9 @@ fn states_are_told_of_connections() {
         totals,
     };
     let states = joiner.states(vec![state(5, [9, 0]), state(6, [0, 8]), state(70, [1, 2])]);
-    let told: Vec<_> = states.iter().map(|state| (state.id.0, state.totals)).collect();
+    let told: Vec<_> = states
+        .iter()
+        .map(|state| (state.id.0, state.totals))
+        .collect();
     assert_eq!(told, [(5, [9, 8]), (70, [1, 2])]);
 }
