@@ -3,7 +3,8 @@
  * Record numbers from nonces. TLS makes each record's nonce from the key's IV, which we do not know, and
  * the record's number: nonce = iv ^ number (RFC 8446, section 5.3; RFC 7905, section 2; and what all
  * implementations do for the explicit nonces of RFC 5288). So two nonces tell how two numbers differ, and
- * the differences tell the numbers' lower bits: from n to n + 1 a run of ones becomes zeros.
+ * the differences tell the numbers' lower bits, as long as nothing is lost: from n to n + 1 a run of ones
+ * becomes zeros.
  *
  * Arithmetic only, for the kernel and for tests.
  */
@@ -43,7 +44,11 @@ static inline __attribute__((always_inline)) void sequence_begin(struct sequence
 	sequence->used = 1;
 }
 
-/* Takes the next record. Tells how many before it were not seen, at least. */
+/*
+ * Takes the next record. Tells how many were not seen since the last answer, at least: all of them where the
+ * numbers are known from the start. Else one that is told may have been lost some records ago, since not
+ * every loss shows at once.
+ */
 static inline __attribute__((always_inline)) __u64 sequence_next(struct sequence *sequence,
 								 __u64 nonce)
 {
@@ -56,13 +61,17 @@ static inline __attribute__((always_inline)) __u64 sequence_next(struct sequence
 	number = (sequence->number ^ change) & mask;
 	missing = (number - sequence->number - 1) & mask;
 	sequence->number = number;
-	if (change & (change + 1) || missing)
-		/* Not the next one. What is unknown of the distance is at least a round of the known bits. */
-		return missing ? missing : sequence->bits < 64 ? mask + 1 : 1;
+	if (sequence->bits == 64)
+		return missing;
+	if (change & (change + 1) || missing) {
+		/* How far it has gone is not known, so neither is the number. */
+		sequence->number = sequence->bits = 0;
+		return 1;
+	}
 	ones = count_ones(change);
 	if (ones > sequence->bits) {
-		sequence->bits = ones;
-		sequence->number = 1ULL << ((ones - 1) & 63);
+		sequence->bits = ones < 64 ? ones : 63;
+		sequence->number = 1ULL << (sequence->bits - 1);
 	}
 	return 0;
 }
