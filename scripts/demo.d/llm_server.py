@@ -5,10 +5,12 @@
                   [--text-only] [--lonely]
 
 Listens on 127.0.0.1 only and prints "listening PORT" once it does. It knows POST /v1/messages in the
-shape of the Anthropic API (https://docs.anthropic.com/en/api/messages-streaming), streamed as
-server-sent events if the request says "stream": true. The answer is always the same one: a text and
-a tool call, or with --text-only the text, for agents that would make the call and ask again. It
-speaks HTTP/1.1 with keep-alive and takes bodies with a Content-Length only. No model, no network.
+shape of the Anthropic API (https://docs.anthropic.com/en/api/messages-streaming) and POST
+/v1/responses in that of OpenAI (https://platform.openai.com/docs/api-reference/responses-streaming),
+streamed as server-sent events; messages whole, unless the request says "stream": true. The answer is
+always the same one: a text and, in messages, a tool call; with --text-only the text alone, for agents
+that would make the call and ask again. It speaks HTTP/1.1 with keep-alive and takes bodies with a
+Content-Length only. No model, no network.
 
 Without --cert it makes a certificate for 127.0.0.1 and localhost with openssl; --write-cert tells
 where to leave a copy for the client to trust. --lonely raises the loopback device first: a new network
@@ -46,6 +48,13 @@ TEXT = (
     "`accepts_ipv6_authority` fails. The fix is to look for the closing bracket first. Let me run "
     "that one test to see the exact message."
 )
+USAGE = {
+    "input_tokens": 412,
+    "input_tokens_details": {"cached_tokens": 0},
+    "output_tokens": 118,
+    "output_tokens_details": {"reasoning_tokens": 0},
+    "total_tokens": 530,
+}
 TOOL_INPUT = {"command": "cargo test accepts_ipv6_authority -- --nocapture", "timeout_ms": 60000}
 
 
@@ -186,15 +195,18 @@ class Exchange(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
             return self.answer_error(b"", 411, "invalid_request_error", "needs a Content-Length")
         body = self.rfile.read(int(length))
-        if urllib.parse.urlsplit(self.path).path != "/v1/messages":
+        path = urllib.parse.urlsplit(self.path).path
+        if path not in ("/v1/messages", "/v1/responses"):
             return self.answer_error(body, 404, "not_found_error", f"no {self.path} here")
         try:
             wish = json.loads(body)
             is_streamed, model = wish.get("stream", False), wish.get("model", MODEL)
         except (ValueError, AttributeError):
             return self.answer_error(body, 400, "invalid_request_error", "body is not an object")
-        if is_streamed:
-            self.answer_stream(body, model)
+        if path == "/v1/responses":
+            self.answer_stream(body, response_events(model))
+        elif is_streamed:
+            self.answer_stream(body, stream_events(model, self.server.is_text_only))
         else:
             self.answer_json(body, 200, whole_message(model, self.server.is_text_only))
 
@@ -210,14 +222,14 @@ class Exchange(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.write_last(body, answer, answer)
 
-    def answer_stream(self, body, model):
+    def answer_stream(self, body, events):
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream; charset=utf-8")
         self.send_header("Cache-Control", "no-cache")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         answer = b""
-        for event in stream_events(model, self.server.is_text_only):
+        for event in events:
             data = json.dumps(event, ensure_ascii=False)
             frame = f"event: {event['type']}\ndata: {data}\n\n".encode()
             self.wfile.write(b"%x\r\n%s\r\n" % (len(frame), frame))
@@ -269,6 +281,41 @@ def stream_events(model, is_text_only):
     end = {"stop_reason": stop_reason(is_text_only), "stop_sequence": None}
     yield {"type": "message_delta", "delta": end, "usage": {"output_tokens": 118}}
     yield {"type": "message_stop"}
+
+
+def response_events(model):
+    """The text alone, as the Responses API streams it."""
+    item = {"id": "msg_demo_0001", "type": "message", "role": "assistant"}
+    whole = {"type": "output_text", "text": TEXT, "annotations": []}
+    done = {**item, "status": "completed", "content": [whole]}
+    place = {"item_id": item["id"], "output_index": 0, "content_index": 0}
+    events = [
+        {"type": "response.created", "response": response(model, "in_progress", [], None)},
+        {"type": "response.output_item.added", "output_index": 0, "item": {**item, "content": []}},
+        {"type": "response.content_part.added", **place, "part": {**whole, "text": ""}},
+        *(
+            {"type": "response.output_text.delta", **place, "delta": piece}
+            for piece in pieces(TEXT, 24)
+        ),
+        {"type": "response.output_text.done", **place, "text": TEXT},
+        {"type": "response.content_part.done", **place, "part": whole},
+        {"type": "response.output_item.done", "output_index": 0, "item": done},
+        {"type": "response.completed", "response": response(model, "completed", [done], USAGE)},
+    ]
+    for number, event in enumerate(events):
+        yield {**event, "sequence_number": number}
+
+
+def response(model, status, output, usage):
+    return {
+        "id": "resp_demo_0001",
+        "object": "response",
+        "created_at": 1767225600,
+        "status": status,
+        "model": model,
+        "output": output,
+        "usage": usage,
+    }
 
 
 def stop_reason(is_text_only):
