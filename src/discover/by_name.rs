@@ -242,6 +242,7 @@ impl<'n> Copy<'_, 'n> {
             evidence,
             call: Call::of(facts),
             covered_by: None,
+            unprobed: None,
         })
     }
 

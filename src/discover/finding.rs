@@ -118,6 +118,9 @@ pub struct Function {
     /// Another function of this finding that sees all its calls, so that it needs no probe of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub covered_by: Option<String>,
+    /// Why no probe goes there, although it is what it seems to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unprobed: Option<String>,
 }
 
 /// Where probes would go.

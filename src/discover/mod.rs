@@ -75,6 +75,11 @@ impl<'a> Case<'a> {
 trait Finder: Sync {
     fn library(&self) -> &'static str;
     fn find(&self, case: &Case<'_>) -> Result<Option<Found>>;
+
+    /// The same for one that must know what the finders before it have said.
+    fn find_after(&self, case: &Case<'_>, _before: &Report) -> Result<Option<Found>> {
+        self.find(case)
+    }
 }
 
 /// In the order of reports.
@@ -119,7 +124,7 @@ pub fn examine(file: &ImageFile, db: &SymbolDb, dirs: &DebugDirs) -> Result<Repo
         ladder: Vec::new(),
     };
     for finder in FINDERS {
-        match finder.find(&case) {
+        match finder.find_after(&case, &report) {
             Ok(None) => {}
             Ok(Some(found)) => {
                 report.findings.extend(found.findings);

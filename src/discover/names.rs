@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use super::aead::names::{self as aead_names, NamedAead};
 use super::evidence::{Evidence, Method, Rung};
 use crate::image::debug_file::{self, DebugDirs, Proof};
 use crate::image::symbols::{Symbol, SymbolTable};
@@ -44,6 +45,8 @@ pub struct Names {
     pub imported: BTreeSet<String>,
     /// What each place gave.
     pub rungs: Vec<Rung>,
+    /// AEAD functions, defined here.
+    pub(super) aead: Vec<NamedAead>,
 }
 
 impl Names {
@@ -176,12 +179,27 @@ impl Names {
         }
     }
 
+    fn aead(&mut self, method: Method, place: &str, symbol: &Symbol<'_>) {
+        if let Some(name) = aead_names::read(symbol.name)
+            && symbol.is_defined()
+            && !symbol.is_indirect()
+            && self.aead.len() < NAMES_MAX
+        {
+            self.aead.push(NamedAead {
+                name,
+                addr: symbol.addr,
+                evidence: evidence(method, place, symbol, ""),
+            });
+        }
+    }
+
     fn table(&mut self, method: Method, place: &str, table: &SymbolTable<'_>, db: &SymbolDb) {
         let before = self.defined.len();
         for symbol in table.iter() {
             if !(symbol.is_code() || symbol.is_indirect()) {
                 continue;
             }
+            self.aead(method, place, &symbol);
             let Some((prefix, name)) = split(symbol.name, db) else {
                 continue;
             };
@@ -209,6 +227,19 @@ impl Names {
     }
 }
 
+/// What stood there about one symbol.
+fn evidence(method: Method, place: &str, symbol: &Symbol<'_>, version: &str) -> Evidence {
+    Evidence {
+        method,
+        detail: format!(
+            "{} symbol, {} bytes{version}{}",
+            symbol.binding(),
+            symbol.size,
+            at(place)
+        ),
+    }
+}
+
 fn named(
     method: Method,
     place: &str,
@@ -229,15 +260,7 @@ fn named(
         size: symbol.size,
         indirect: symbol.is_indirect(),
         version,
-        evidence: Evidence {
-            method,
-            detail: format!(
-                "{} symbol, {} bytes{suffix}{}",
-                symbol.binding(),
-                symbol.size,
-                at(place)
-            ),
-        },
+        evidence: evidence(method, place, symbol, &suffix),
     }
 }
 

@@ -47,6 +47,7 @@ pub(super) fn function(
         evidence,
         call: Call::of(facts),
         covered_by: None,
+        unprobed: None,
     })
 }
 

@@ -139,6 +139,7 @@ fn pretend(offset: FileOff) -> Report {
             ..Call::default()
         },
         covered_by: None,
+        unprobed: None,
     };
     Report {
         path: String::new(),

@@ -15,6 +15,7 @@ pub mod go;
 mod headers;
 pub mod insn;
 pub mod pointers;
+pub mod stores;
 pub mod symbols;
 pub mod unwind;
 pub mod values;
@@ -291,7 +292,20 @@ impl<'a> Image<'a> {
         self.ranges(|segment| !segment.writable && !segment.executable)
     }
 
+    /// Segments that the program cannot run, each with its bytes from the file.
+    pub fn data_ranges(&self) -> impl Iterator<Item = (&Segment, &'a [u8])> + '_ {
+        self.segment_ranges(|segment| !segment.executable)
+    }
+
     fn ranges(&self, wanted: fn(&Segment) -> bool) -> impl Iterator<Item = (u64, &'a [u8])> + '_ {
+        let ranges = self.segment_ranges(wanted);
+        ranges.map(|(segment, bytes)| (segment.vaddr, bytes))
+    }
+
+    fn segment_ranges(
+        &self,
+        wanted: fn(&Segment) -> bool,
+    ) -> impl Iterator<Item = (&Segment, &'a [u8])> + '_ {
         // Headers may claim the same bytes again and again; an honest file does so once at most.
         let mut budget = self.data.len().saturating_mul(2);
         self.segments
@@ -300,7 +314,7 @@ impl<'a> Image<'a> {
             .filter(|segment| segment.vaddr.checked_add(segment.file_size).is_some())
             .filter_map(|segment| {
                 let bytes = self.file_range(segment.offset, segment.file_size)?;
-                Some((segment.vaddr, bytes))
+                Some((segment, bytes))
             })
             .take_while(move |(_, bytes)| {
                 let left = budget.checked_sub(bytes.len());

@@ -128,6 +128,12 @@ impl<'i, 'a> Pointers<'i, 'a> {
         })
     }
 
+    /// The places of all words that hold a number, as they stand in the file, that `is_wanted`.
+    pub fn words(&self, is_wanted: impl Fn(u64) -> bool) -> Vec<VirtAddr> {
+        let words = self.raw_words(&is_wanted).into_iter();
+        words.map(|word| word.place).collect()
+    }
+
     fn raw_words(&self, is_wanted: &impl Fn(u64) -> bool) -> Vec<Pointer> {
         let mut found = Vec::new();
         if !is_readable(self.image) {

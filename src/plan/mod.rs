@@ -167,6 +167,13 @@ impl ProbePlan {
                 });
                 continue;
             }
+            if let Some(reason) = &function.unprobed {
+                self.skipped.push(Skipped {
+                    function: function.name.clone(),
+                    reason: reason.clone(),
+                });
+                continue;
+            }
             if let Err(reason) = self.add(finding, function, facts) {
                 self.skipped.push(Skipped {
                     function: function.name.clone(),

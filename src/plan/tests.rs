@@ -21,6 +21,7 @@ fn function(abi: Abi, role: Role, sites: Sites) -> Function {
             ..Call::default()
         },
         covered_by: None,
+        unprobed: None,
     }
 }
 

@@ -11,6 +11,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod aead;
 mod go;
 mod made;
 mod pointers;
@@ -670,13 +671,6 @@ fn hidden_file_names_leave_the_reasons() {
                 .any(|evidence| evidence.method == Method::Reasons)
         );
     }
-}
-
-/// rustls has none of the functions that are looked for: an address could only be a wrong one.
-#[test]
-fn other_libraries_give_no_address() {
-    let uv = require!(check_sample("uv"));
-    assert!(uv.findings.is_empty());
 }
 
 /// What differs between Debian's updates.

@@ -161,6 +161,7 @@ fn function(
             ..Call::default()
         },
         covered_by: None,
+        unprobed: None,
     }
 }
 

@@ -2,9 +2,10 @@
 
 use agentsight::image::function::Functions;
 use agentsight::image::insn::{Decoder, Effect, Flow, Insn};
+use agentsight::image::stores;
 use agentsight::image::values::Values;
 use agentsight::image::xref::{self, Edges, Pages};
-use agentsight::image::{Image, VirtAddr};
+use agentsight::image::{Image, Pointers, VirtAddr};
 use yaxpeax_arch::{Decoder as _, U8Reader};
 use yaxpeax_arm::armv8::a64::{InstDecoder, Opcode, Operand};
 
@@ -14,6 +15,8 @@ use super::image::places;
 const BASE: u64 = 0x40_0000;
 /// Instructions of one input.
 const CODE_MAX: usize = 1 << 12;
+/// Starts from which one input is followed for what it writes.
+const STARTS: usize = 8;
 /// Functions that are followed; each may have the size of the input.
 const BODIES_MAX: usize = 12;
 
@@ -45,6 +48,24 @@ pub fn instructions(data: &[u8]) {
                     addr,
                 );
             }
+        }
+        writes(&image, &decoder, code.len());
+    }
+}
+
+/// What code writes can be read where it was written.
+fn writes(image: &Image<'_>, decoder: &Decoder<'_>, len: usize) {
+    let pointers = Pointers::new(image);
+    for start in (0..len).step_by(len / STARTS + 1) {
+        let (start, through) = (start as u64, ((start + len) / 2) as u64);
+        let (start, through) = (VirtAddr(BASE + start), VirtAddr(BASE + through));
+        let Some(written) = stores::written(&pointers, decoder, start, through) else {
+            continue;
+        };
+        for (region, at) in written.numbers(|number| number != 0) {
+            let number = written.number(region, at, 4).expect("it was found");
+            assert!(number != 0 && number <= u64::from(u32::MAX));
+            assert_eq!(written.number(region, at, 1), Some(number & 0xff));
         }
     }
 }

@@ -20,6 +20,7 @@ fn function(name: &str, vaddr: u64) -> Function {
         sites: Sites::classic(FileOff(vaddr), false),
         call: Call::default(),
         covered_by: None,
+        unprobed: None,
     }
 }
 

@@ -252,6 +252,7 @@ impl Search<'_, '_> {
                 ..Call::default()
             },
             covered_by: None,
+            unprobed: None,
         })
     }
 }

@@ -1,8 +1,21 @@
-//! rustls, by the AEAD functions of its cryptographic provider, with its own vtables as second evidence.
+//! rustls, by the AEAD functions of its cryptographic provider. The same functions serve other libraries, whose
+//! own functions could not be found: s2n-tls, and BoringSSL where its `SSL_write` is out of reach.
+//!
+//! AEAD functions encrypt more than connections. They are reported only where TLS is inside that has no other
+//! function to watch: plaintext is never taken at two levels.
 
+mod traces;
+
+use std::cell::OnceCell;
+
+use super::aead::{self, Kind, Provider};
 use super::by_name::Found;
-use super::{Case, Finder, aead};
+use super::evidence::{Confidence, Method, Rung};
+use super::finding::{Finding, Function, Refusal, Report};
+use super::{Case, Finder};
 use crate::error::Result;
+
+use traces::Traces;
 
 pub(super) struct Rustls;
 
@@ -11,10 +24,146 @@ impl Finder for Rustls {
         "rustls"
     }
 
-    fn find(&self, case: &Case<'_>) -> Result<Option<Found>> {
-        for provider in aead::providers(case)? {
-            let _ = (provider.kind, provider.functions.len());
-        }
+    fn find(&self, _: &Case<'_>) -> Result<Option<Found>> {
         Ok(None)
+    }
+
+    fn find_after(&self, case: &Case<'_>, before: &Report) -> Result<Option<Found>> {
+        let mut providers = aead::providers(case, is_watched(before));
+        if providers.is_empty() {
+            return Ok(None);
+        }
+        let traces = OnceCell::new();
+        let owners = Owners {
+            before,
+            traces: || traces.get_or_init(|| Traces::of(case)),
+            has_boringssl: providers.iter().any(|one| one.kind == Kind::BoringSsl),
+        };
+        let mut found = Found::default();
+        for provider in &mut providers {
+            if let Some(library) = owners.library(provider) {
+                found.add(library, provider, (owners.traces)());
+            }
+        }
+        // Vtables and paths of rustls itself are a second way to the same records: their results join here.
+        let is_mine = !found.findings.is_empty() || !found.refused.is_empty();
+        Ok(is_mine.then_some(found))
+    }
+}
+
+/// Tells whose the functions are.
+struct Owners<'r, T> {
+    before: &'r Report,
+    traces: T,
+    /// There are tables in BoringSSL's form.
+    has_boringssl: bool,
+}
+
+impl<'t, T: Fn() -> &'t Traces> Owners<'_, T> {
+    /// The library that these functions would be watched for. `None`: none, or one that is watched already.
+    fn library(&self, provider: &mut Provider) -> Option<&'static str> {
+        match provider.kind {
+            Kind::Ring => {
+                let is_named = |function: &Function| {
+                    let mut methods = function.evidence.iter().map(|evidence| evidence.method);
+                    methods.any(|method| method <= Method::Dwarf)
+                };
+                let is_sure = !provider.is_weak
+                    || provider.functions.iter().any(is_named)
+                    || (self.traces)().ring.is_some();
+                is_sure.then_some("rustls")
+            }
+            Kind::AwsLc => self.of_aws_lc(),
+            Kind::BoringSsl if is_watched(self.before) => None,
+            Kind::BoringSsl => {
+                let traces = (self.traces)();
+                let is_aws_lc = traces.aws_lc.is_some() && !self.is_inside();
+                if is_aws_lc {
+                    provider.rename(Kind::AwsLc);
+                    return self.of_aws_lc();
+                }
+                match traces.rustls {
+                    _ if self.is_inside() => Some("boringssl"),
+                    Some(_) => Some("rustls"),
+                    None if traces.key_log && self.before.findings.is_empty() => Some("boringssl"),
+                    None => None,
+                }
+            }
+        }
+    }
+
+    fn of_aws_lc(&self) -> Option<&'static str> {
+        let traces = (self.traces)();
+        // With its own TLS library found, the tables are that one's, unless there are others.
+        let is_taken = is_watched(self.before) && !self.has_boringssl;
+        match traces.rustls {
+            Some(_) => Some("rustls"),
+            None if traces.s2n => Some("s2n"),
+            None if is_taken => None,
+            None if self.is_inside() => Some("aws-lc"),
+            None if traces.key_log && self.before.findings.is_empty() => Some("aws-lc"),
+            None => None,
+        }
+    }
+
+    /// It is there, found or not.
+    fn is_inside(&self) -> bool {
+        let findings = self.before.findings.iter().map(|finding| &finding.library);
+        let refused = self.before.refused.iter().map(|refusal| &refusal.library);
+        findings
+            .chain(refused)
+            .any(|library| library == "boringssl")
+    }
+}
+
+/// BoringSSL's TLS, or AWS-LC's, which is like it, was found with all that moves data.
+fn is_watched(before: &Report) -> bool {
+    let findings = before.findings.iter();
+    let mut own = findings.filter(|finding| finding.library == "boringssl");
+    own.any(|finding| {
+        let has = |name: &str| finding.functions.iter().any(|one| one.name.ends_with(name));
+        has("SSL_read") && has("SSL_write")
+    })
+}
+
+impl Found {
+    fn add(&mut self, library: &str, provider: &mut Provider, traces: &Traces) {
+        let name = provider.kind.as_str();
+        let refused = provider.refused.drain(..);
+        self.refused.extend(refused.map(|reason| Refusal {
+            library: library.to_owned(),
+            reason,
+        }));
+        let mut functions = std::mem::take(&mut provider.functions);
+        if functions.is_empty() {
+            return;
+        }
+        if library == "boringssl" {
+            // The functions are what they seem to be, but what they serve is told by other signs.
+            for function in &mut functions {
+                function.confidence = Confidence::Medium;
+            }
+        }
+        let told = match provider.kind {
+            Kind::Ring => traces.ring.clone().flatten(),
+            Kind::AwsLc => traces.aws_lc.clone().flatten(),
+            Kind::BoringSsl => None,
+        };
+        self.rungs.push(Rung {
+            method: Method::AeadTable,
+            outcome: format!("{} AEAD functions of {name}", functions.len()),
+            found: functions.len(),
+        });
+        self.findings.push(Finding {
+            library: library.to_owned(),
+            version: match library {
+                "rustls" => traces.rustls.clone().flatten(),
+                _ => None,
+            },
+            provider: Some(told.unwrap_or_else(|| name.to_owned())),
+            functions,
+            guard: None,
+            go: None,
+        });
     }
 }

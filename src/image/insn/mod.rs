@@ -5,7 +5,7 @@
 //! got there.
 
 mod a64;
-mod x86;
+pub(super) mod x86;
 
 use super::{Arch, Image, VirtAddr};
 

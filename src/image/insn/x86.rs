@@ -11,7 +11,7 @@ use crate::image::VirtAddr;
 /// Longest instruction the processor takes.
 const INSN_MAX: usize = 15;
 
-fn instruction(code: &[u8], addr: VirtAddr) -> Option<Instruction> {
+pub(in crate::image) fn instruction(code: &[u8], addr: VirtAddr) -> Option<Instruction> {
     let code = code.get(..code.len().min(INSN_MAX))?;
     let mut decoder = iced_x86::Decoder::with_ip(64, code, addr.0, DecoderOptions::NONE);
     let insn = decoder.decode();
