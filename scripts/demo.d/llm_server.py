@@ -110,6 +110,8 @@ def make_cert(folder):
         ["openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt"]
         + ["ec_paramgen_curve:prime256v1", "-days", "2", "-subj", "/CN=localhost"]
         + ["-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]
+        # rustls refuses an authority's certificate as a server's own.
+        + ["-addext", "basicConstraints=critical,CA:FALSE"]
         + ["-keyout", key, "-out", cert],
         check=True,
         stdin=subprocess.DEVNULL,

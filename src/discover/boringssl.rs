@@ -353,6 +353,7 @@ impl<'c, 'a> Copy<'c, 'a> {
             library: self.facts.library.clone(),
             version: None,
             provider: None,
+            compiler: None,
             functions,
             guard: table.map(|table| table.guard()),
             go: None,

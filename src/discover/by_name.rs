@@ -104,6 +104,7 @@ impl<'n> Copy<'_, 'n> {
                     library: self.facts.library.clone(),
                     version: self.version(),
                     provider: None,
+                    compiler: None,
                     functions,
                     guard: None,
                     go: None,

@@ -39,6 +39,9 @@ pub struct Finding {
     /// Who encrypts for it, with the version if the file tells: `ring 0.17.14`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<String>,
+    /// The Rust compiler that made it, if the file tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compiler: Option<String>,
     /// Functions found, sorted by name.
     pub functions: Vec<Function>,
     /// What must be true of the connection object at each call; if not, the call is not ours.

@@ -167,6 +167,7 @@ impl<'c> Copies<'c, '_> {
             library: self.facts.library.clone(),
             version: hints.and_then(|hints| version::by_text(self.case, hints)),
             provider: None,
+            compiler: None,
             functions: Vec::new(),
             guard: None,
             go: None,

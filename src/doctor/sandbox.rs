@@ -150,6 +150,7 @@ fn pretend(offset: FileOff) -> Report {
             library: "doctor".into(),
             version: None,
             provider: None,
+            compiler: None,
             functions: vec![function],
             guard: None,
             go: None,

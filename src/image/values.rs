@@ -366,6 +366,24 @@ impl<'b, 'a> Values<'b, 'a> {
         }
     }
 
+    /// Shows every instruction to `visit`, with what is known of a register before it.
+    pub fn visit(&self, mut visit: impl FnMut(&Insn, &dyn Fn(Reg) -> Value)) {
+        for (leader, state) in &self.blocks {
+            let mut state = state.clone();
+            let mut at = *leader;
+            while let Some(insn) = self.body.insns.get(&at) {
+                self.work.update(|work| work + 1);
+                visit(insn, &|reg| state.get(reg));
+                state.step(self.decoder, insn);
+                at = insn.end();
+                let goes_on = matches!(insn.flow, Flow::Next | Flow::Call(_) | Flow::CallIndirect);
+                if !goes_on || self.blocks.contains_key(&at) {
+                    break;
+                }
+            }
+        }
+    }
+
     /// The call that comes next after the one at `at` where no conditional jump is taken.
     pub fn next_call(&self, at: VirtAddr) -> Option<CallArgs> {
         let start = self.body.insns.get(&at)?.end();

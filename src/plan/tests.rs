@@ -41,6 +41,7 @@ fn finding(function: Function, guard: Option<Guard>) -> Finding {
         library: "x".to_owned(),
         version: None,
         provider: None,
+        compiler: None,
         functions: vec![function],
         guard,
         go: None,

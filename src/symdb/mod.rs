@@ -1,6 +1,8 @@
 //! Loads `symbol-db/`: reviewed facts about TLS libraries, each with its source. Data only; the
 //! finders decide what to make of it. Format and how to add a fact: `symbol-db/README.md`.
 
+pub mod rustls;
+
 use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};

@@ -15,6 +15,7 @@ mod aead;
 mod go;
 mod made;
 mod pointers;
+mod rustls_traits;
 #[path = "../support/mod.rs"]
 mod support;
 mod twins;

@@ -105,6 +105,7 @@ pub fn report(path: &Path, library: &str, abi: Abi, watched: &[Watched<'_>]) -> 
         library: library.to_owned(),
         version: None,
         provider: None,
+        compiler: None,
         functions: functions.collect(),
         guard: None,
         go: None,

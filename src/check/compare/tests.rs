@@ -36,6 +36,7 @@ fn report(findings: &[(&str, &[(&str, u64)])], refused: &[(&str, &str)]) -> Repo
                 library: (*library).to_owned(),
                 version: None,
                 provider: None,
+                compiler: None,
                 functions: functions.iter().map(|(n, a)| function(n, *a)).collect(),
                 guard: None,
                 go: None,

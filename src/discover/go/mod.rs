@@ -71,6 +71,7 @@ fn examine(pointers: &Pointers<'_, '_>, program: &GoProgram<'_>) -> Found {
                 library: tls.library.to_owned(),
                 version: version.clone(),
                 provider: None,
+                compiler: None,
                 functions,
                 guard: None,
                 go: Some(facts::facts(

@@ -4,7 +4,14 @@
 //! AEAD functions encrypt more than connections. They are reported only where TLS is inside that has no other
 //! function to watch: plaintext is never taken at two levels.
 
+mod join;
+mod locations;
+mod methods;
+mod paths;
+mod symbols;
 mod traces;
+mod traits;
+mod vtables;
 
 use std::cell::OnceCell;
 
@@ -30,9 +37,7 @@ impl Finder for Rustls {
 
     fn find_after(&self, case: &Case<'_>, before: &Report) -> Result<Option<Found>> {
         let mut providers = aead::providers(case, is_watched(before));
-        if providers.is_empty() {
-            return Ok(None);
-        }
+        let traits = traits::find(case)?;
         let traces = OnceCell::new();
         let owners = Owners {
             before,
@@ -45,7 +50,9 @@ impl Finder for Rustls {
                 found.add(library, provider, (owners.traces)());
             }
         }
-        // Vtables and paths of rustls itself are a second way to the same records: their results join here.
+        if let Some(traits) = traits {
+            join::join(&mut found, traits);
+        }
         let is_mine = !found.findings.is_empty() || !found.refused.is_empty();
         Ok(is_mine.then_some(found))
     }
@@ -161,6 +168,7 @@ impl Found {
                 _ => None,
             },
             provider: Some(told.unwrap_or_else(|| name.to_owned())),
+            compiler: None,
             functions,
             guard: None,
             go: None,
