@@ -3,7 +3,7 @@
 //!
 //! Toolchains are kept beside the samples: `<sample cache>/.go/<version>/go`.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -291,35 +291,19 @@ fn finish(linked: &Path, file: &str, mode: &Mode) -> Result<PathBuf, Unbuilt> {
 
 /// The `GOROOT` of a toolchain, downloaded if it is not there yet.
 fn toolchain(version: &str) -> Result<PathBuf, Unbuilt> {
-    let home = sample_cache().ok_or_else(|| Unbuilt::Missing("HOME".to_owned()))?;
-    let home = home.join(".go");
+    let home = cache::sample_cache()?.join(".go");
     let root = home.join(version).join("go");
     if root.is_dir() {
         return Ok(root);
     }
     let failed = |error| Unbuilt::failed(home.display(), error);
-    fs::create_dir_all(&home).map_err(failed)?;
-    let lock = File::create(home.join(format!("{version}.lock"))).map_err(failed)?;
-    fs4::FileExt::lock(&lock).map_err(failed)?;
+    let _lock = cache::lock(&home.join(format!("{version}.lock")))?;
     if !root.is_dir() {
         let unfinished = tempfile::tempdir_in(&home).map_err(failed)?;
         download(version, unfinished.path())?;
         fs::rename(unfinished.keep(), home.join(version)).map_err(failed)?;
     }
     Ok(root)
-}
-
-/// `AGENTSIGHT_SAMPLES`, or where `scripts/fetch-samples` puts them by itself.
-fn sample_cache() -> Option<PathBuf> {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    let cache = || {
-        set("XDG_CACHE_HOME")
-            .map(PathBuf::from)
-            .or_else(|| Some(PathBuf::from(set("HOME")?).join(".cache")))
-    };
-    set("AGENTSIGHT_SAMPLES")
-        .map(PathBuf::from)
-        .or_else(|| Some(cache()?.join("agentsight/samples")))
 }
 
 fn download(version: &str, into: &Path) -> Result<(), Unbuilt> {

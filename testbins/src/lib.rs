@@ -28,7 +28,8 @@
 //! A library given as `-l:FILE` must exist, or the variant is [`Unbuilt::Missing`]; so must `libc.a`
 //! where the flags say `-static` or `-static-pie`. Nothing else is looked for in advance.
 //!
-//! Go programs have modes and toolchains instead of directives: [`golang`].
+//! Go programs have modes and toolchains instead of directives: [`golang`]. Rust programs are cargo
+//! packages: [`rust`].
 
 #![forbid(unsafe_code)]
 
@@ -39,6 +40,7 @@ mod link;
 mod post;
 mod prefix;
 pub mod run;
+pub mod rust;
 mod tool;
 pub mod vendored;
 
@@ -72,9 +74,9 @@ pub struct Testbin {
 /// Functions of one TLS library.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expectation {
-    /// `openssl`, `gnutls`, `nss` or `nspr`.
+    /// `openssl`, `gnutls`, `nss`, `nspr`, `go-crypto-tls` or `rustls`.
     pub library: String,
-    /// Symbol names.
+    /// Symbol names; for rustls those of discovery, each of which stands for several symbols.
     pub functions: Vec<String>,
 }
 

@@ -7,7 +7,7 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use agentsight_testbins::{Testbin, Unbuilt, build, golang, list, vendored};
+use agentsight_testbins::{Testbin, Unbuilt, build, golang, list, rust, vendored};
 
 const USAGE: &str = "usage: testbins list | testbins build PROGRAM VARIANT";
 
@@ -31,12 +31,15 @@ fn main() -> ExitCode {
     }
 }
 
-/// A variant of the program's own, a combination of the matrix, or `VERSION.MODE` of a Go program.
+/// A variant of the program's own, a combination of a matrix, or `VERSION.MODE` of a Go program.
 fn build_any(program: &str, variant: &str) -> Result<Testbin, Unbuilt> {
     if let ("go/pair", Some((version, name))) = (program, variant.rsplit_once('.'))
         && let Some(mode) = golang::MODES.iter().find(|mode| mode.name == name)
     {
         return golang::build(version, mode);
+    }
+    if let ("rust/agent", Some(combination)) = (program, rust::combination(variant)) {
+        return rust::build(combination);
     }
     let mut matrix = vendored::MATRIX.iter();
     match matrix.find(|combination| combination.name == variant) {

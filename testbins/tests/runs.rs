@@ -12,7 +12,7 @@ use std::path::Path;
 
 use agentsight_testbins::run::{Endpoint, Running, read_logs};
 use agentsight_testbins::{Testbin, list, vendored};
-use support::testbin;
+use support::{assert_both_ends_agree, testbin};
 
 fn start(testbin: &Testbin, log: &Path, options: &[&str]) -> Running {
     let log = log.to_str().expect("a plain path");
@@ -24,42 +24,6 @@ fn finish(what: &str, running: Running) {
     if let Err(error) = running.finish() {
         panic!("{what}: {error}");
     }
-}
-
-/// What all processes of one end of a connection wrote, or read, in order.
-fn joined(ends: &[Endpoint], role: &str, number: usize, written: bool) -> Vec<u8> {
-    let parts = ends
-        .iter()
-        .filter(|end| end.role == role && end.number == number);
-    let bytes = parts.map(|end| {
-        if written {
-            end.written.as_slice()
-        } else {
-            &end.read
-        }
-    });
-    bytes.collect::<Vec<_>>().concat()
-}
-
-/// Returns how many bytes the clients wrote.
-fn assert_both_ends_agree(what: &str, ends: &[Endpoint]) -> usize {
-    let connections = ends.iter().map(|end| end.number + 1).max().unwrap_or(0);
-    assert!(connections > 0, "{what}: no log");
-    for n in 0..connections {
-        for (writer, reader) in [("client", "server"), ("server", "client")] {
-            let (sent, received) = (
-                joined(ends, writer, n, true),
-                joined(ends, reader, n, false),
-            );
-            assert!(
-                sent == received,
-                "{what}: connection {n}: {writer} to {reader}"
-            );
-        }
-    }
-    (0..connections)
-        .map(|n| joined(ends, "client", n, true).len())
-        .sum()
 }
 
 fn pair(variant: &str, options: &[&str]) -> Vec<Endpoint> {

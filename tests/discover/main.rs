@@ -15,7 +15,11 @@ mod aead;
 mod go;
 mod made;
 mod pointers;
+<<<<<<< ours
 mod rustls_traits;
+=======
+mod rust_twins;
+>>>>>>> theirs
 #[path = "../support/mod.rs"]
 mod support;
 mod twins;
