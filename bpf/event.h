@@ -32,9 +32,8 @@ enum agentsight_flag {
 	FLAG_SENDFILE = 4,  /* payload never was in user memory: `missing` bytes went by sendfile */
 	FLAG_TRUNCATED = 8, /* the user's --max-bytes cut `missing` bytes off */
 	FLAG_EARLY = 16,    /* TLS 1.3 early data (0-RTT) */
-	FLAG_REUSED =
-		32, /* closed because its address was handed out anew; a half: another key follows */
-	FLAG_BORN = 64,      /* we saw the connection object being made: nothing came before */
+	FLAG_REUSED = 32,   /* closed: its address was handed out anew, or another key follows */
+	FLAG_BORN = 64,     /* we saw the connection object being made: nothing came before */
 	FLAG_TOO_LONG = 128, /* `missing` bytes are beyond what one call may loop (no bpf_loop) */
 	FLAG_HALF = 256,     /* `conn_id` names one direction of a connection, under one key */
 };

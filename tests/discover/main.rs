@@ -15,11 +15,8 @@ mod aead;
 mod go;
 mod made;
 mod pointers;
-<<<<<<< ours
-mod rustls_traits;
-=======
 mod rust_twins;
->>>>>>> theirs
+mod rustls_traits;
 #[path = "../support/mod.rs"]
 mod support;
 mod twins;
