@@ -171,7 +171,13 @@ fn plain(report: &Report) -> Report {
     let mut report = report.clone();
     report.path = printable(&report.path);
     for finding in &mut report.findings {
-        finding.version = finding.version.as_deref().map(printable);
+        for text in [
+            &mut finding.version,
+            &mut finding.provider,
+            &mut finding.compiler,
+        ] {
+            *text = text.as_deref().map(printable);
+        }
         for function in &mut finding.functions {
             function.name = printable(&function.name);
             for evidence in &mut function.evidence {
@@ -229,11 +235,19 @@ fn describe(report: &Report, explain: bool, text: &mut String) {
 fn describe_finding(finding: &Finding, explain: bool, text: &mut String) {
     let green = Style::new().fg_color(Some(AnsiColor::Green.into()));
     text.push_str(&format!(
-        "  {green}{}{green:#} {}: {} functions\n",
+        "  {green}{}{green:#} {}{}: {} functions\n",
         finding.library,
         finding.version.as_deref().unwrap_or("(version unknown)"),
+        finding
+            .provider
+            .iter()
+            .map(|name| format!(" with {name}"))
+            .collect::<String>(),
         finding.functions.len()
     ));
+    if explain && let Some(compiler) = &finding.compiler {
+        text.push_str(&format!("    compiled by rustc {compiler}\n"));
+    }
     let mut table = plain_table();
     table.set_header([
         "function",
@@ -277,6 +291,12 @@ fn explain_function(function: &Function, text: &mut String) {
     for evidence in &function.evidence {
         let method = evidence.method.as_str();
         text.push_str(&format!("      {method}: {}\n", evidence.detail));
+    }
+    let covered = function.covered_by.iter();
+    let covered = covered.map(|other| format!("its calls are seen at {other}"));
+    if let Some(reason) = function.unprobed.iter().cloned().chain(covered).next() {
+        text.push_str(&format!("      no probe: {reason}\n"));
+        return;
     }
     text.push_str(&format!(
         "      probes: {} at file offset {}{}\n",

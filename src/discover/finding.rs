@@ -52,6 +52,16 @@ pub struct Finding {
     pub go: Option<GoFacts>,
 }
 
+impl Finding {
+    /// Library, version and provider, as far as they are known: `rustls 0.23.46 with ring 0.17.14`.
+    pub fn title(&self) -> String {
+        let version = self.version.iter().map(|version| format!(" {version}"));
+        let provider = self.provider.iter().map(|name| format!(" with {name}"));
+        let details: String = version.chain(provider).collect();
+        format!("{}{details}", self.library)
+    }
+}
+
 /// A check at run time: the first word of the connection object is this address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Guard {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::Progress;
 use crate::attach::Session;
 use crate::cache::Examiner;
-use crate::discover::Report;
+use crate::discover::{Finding, Report};
 use crate::doctor::{self, Check, Launcher, Status};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::ProcessId;
@@ -283,14 +283,7 @@ impl<'c> Coverage<'c> {
     }
 
     fn tell_attached(&mut self, report: &Report, functions: usize) {
-        let names: Vec<_> = report
-            .findings
-            .iter()
-            .map(|finding| match &finding.version {
-                Some(version) => format!("{} {version}", finding.library),
-                None => finding.library.clone(),
-            })
-            .collect();
+        let names: Vec<_> = report.findings.iter().map(Finding::title).collect();
         self.progress.notice(&format!(
             "attached: {} in {}, {functions} functions",
             names.join(" and "),

@@ -115,8 +115,10 @@ fn functions(report: &Report) -> impl Iterator<Item = &Function> {
         .flat_map(|finding| &finding.functions)
 }
 
+/// AEAD functions; rustls's own methods are rustls_traits.rs's.
 fn places(report: &Report) -> Places {
     functions(report)
+        .filter(|function| !function.name.starts_with("rustls::"))
         .map(|function| (function.role == Role::Write, function.vaddr.0))
         .collect()
 }
@@ -284,6 +286,7 @@ fn real_programs_are_found() {
                 .iter()
                 .all(|finding| finding.library == library)
         );
-        assert!(functions(&report).all(|function| function.confidence == Confidence::High));
+        let mut aead = functions(&report).filter(|one| !one.name.starts_with("rustls::"));
+        assert!(aead.all(|function| function.confidence == Confidence::High));
     }
 }

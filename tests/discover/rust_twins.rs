@@ -239,10 +239,14 @@ fn others(report: &Report) -> Vec<String> {
         .collect()
 }
 
+/// What the twin's symbols say, at the places that the stripped copy's own segments give their addresses.
 fn twin_functions(testbin: &Testbin, wanted: &dyn Fn(&str) -> bool) -> BTreeSet<Place> {
+    let bytes = fs::read(&testbin.path).unwrap();
+    let copy = goblin::elf::Elf::parse(&bytes).unwrap();
     let is_wanted = |symbol: &str| discovery_name(symbol).is_some() && wanted(&path_of(symbol));
     let known = truth::functions(&testbin.twin, Tables::All, &is_wanted);
-    let named = known.into_iter().filter_map(|(symbol, vaddr, offset)| {
+    let named = known.into_iter().filter_map(|(symbol, vaddr, _)| {
+        let offset = truth::code_offset(&copy.program_headers, vaddr)?;
         Some((discovery_name(&symbol)?.to_owned(), vaddr, offset))
     });
     named.collect()

@@ -26,6 +26,10 @@ const CHACHA: (u64, u64) = (32, 2);
 const LONGEST_INPUT: std::ops::Range<u64> = 1 << 32..1 << 40;
 /// Bytes between the tables of one copy: its data stay together, whatever becomes of its code. Up to 0x3c0 were seen.
 const REACH: u64 = 1 << 14;
+/// The same where linkers sort constants by size: then the code must lie together.
+const FAR_REACH: u64 = 1 << 20;
+/// Bytes between the functions of one algorithm, if that is asked for.
+const CODE_REACH: u64 = 1 << 16;
 /// Most candidates that are looked at; real files have fewer than ten.
 const CANDIDATES_MAX: usize = 1 << 12;
 /// Most copies of ring in one file.
@@ -138,6 +142,15 @@ fn pairs(all: &[Algorithm]) -> Vec<(Algorithm, Algorithm)> {
     pairs
 }
 
+/// Its table stands farther off, but its code with the pair's.
+fn is_far_part(one: &Algorithm, pair: &Algorithm) -> bool {
+    let is_near = |a: VirtAddr, b: VirtAddr, reach: u64| a.0.abs_diff(b.0) < reach;
+    is_near(one.place, pair.place, FAR_REACH)
+        && is_near(one.seal, pair.seal, FAR_REACH)
+        && is_near(one.seal, one.open, CODE_REACH)
+        && is_near(one.seal, one.init, CODE_REACH)
+}
+
 /// The one that belongs to a pair: its table is nearest, and to no other pair nearer.
 fn chacha(
     all: &[Algorithm],
@@ -147,7 +160,7 @@ fn chacha(
     let distance = |one: &Algorithm, other: &Algorithm| one.place.0.abs_diff(other.place.0);
     let fits = |one: &&Algorithm| {
         one.what == CHACHA
-            && distance(one, pair) < REACH
+            && (distance(one, pair) < REACH || is_far_part(one, pair))
             && one.is_old == pair.is_old
             && ![one.open, pair.seal, pair.open].contains(&one.seal)
             && ![pair.seal, pair.open].contains(&one.open)
@@ -228,9 +241,12 @@ mod tests {
         }
         let pair = [(small, large)];
         assert_eq!(chacha(&[other, small], &small, &pair), Some(other));
+        let far = algorithm(0x1000 + REACH, 0x30, 0x70, CHACHA);
+        assert_eq!(chacha(&[far, small], &small, &pair), Some(far));
         for wrong in [
             algorithm(0x1050, 0x30, 0x50, CHACHA),
-            algorithm(0x1000 + REACH, 0x30, 0x70, CHACHA),
+            algorithm(0x1000 + REACH, 0x30 + CODE_REACH, 0x70, CHACHA),
+            algorithm(0x1000 + FAR_REACH, 0x30, 0x70, CHACHA),
         ] {
             assert_eq!(chacha(&[wrong], &small, &pair), None, "{wrong:?}");
         }

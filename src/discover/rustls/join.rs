@@ -8,6 +8,10 @@ use super::super::finding::{Finding, Function, Refusal};
 use super::traits::{Provider, Traits};
 use crate::symdb::Role;
 
+/// Why AEAD functions are left alone.
+const INCOMPLETE: &str =
+    "not all AEAD functions of its provider were found: rustls's own methods are watched instead";
+
 /// Adds what is known of rustls's methods, crates and compiler to the AEAD functions that were found.
 pub(super) fn join(found: &mut Found, traits: Traits) {
     for finding in of_rustls(found) {
@@ -63,8 +67,29 @@ fn package(provider: &str) -> Option<&'static str> {
     }
 }
 
+/// AEAD functions that would be watched.
+fn aead(finding: &Finding, role: Role) -> impl Iterator<Item = &Function> {
+    let functions = finding.functions.iter();
+    functions.filter(move |function| function.role == role && function.unprobed.is_none())
+}
+
+/// AES-GCM and ChaCha20-Poly1305 have functions of their own: with less, some connections would not be seen.
+fn is_complete(finding: &Finding) -> bool {
+    let mut roles = [Role::Read, Role::Write].into_iter();
+    roles.all(|role| aead(finding, role).count() >= 2)
+}
+
 /// The same provider on both levels: each is evidence for the other.
 fn add_methods(finding: &mut Finding, provider: Provider) {
+    if !is_complete(finding) {
+        for function in &mut finding.functions {
+            function
+                .unprobed
+                .get_or_insert_with(|| INCOMPLETE.to_owned());
+        }
+        finding.functions.extend(provider.functions);
+        return;
+    }
     let detail = format!(
         "{} methods of rustls for this provider were found by their vtables",
         provider.functions.len()
@@ -76,12 +101,7 @@ fn add_methods(finding: &mut Finding, provider: Provider) {
             detail: detail.clone(),
         });
     }
-    let covers = |role: Role| {
-        let mut functions = finding.functions.iter();
-        let covering =
-            functions.find(|function| function.role == role && function.unprobed.is_none());
-        covering.map(|function| function.name.clone())
-    };
+    let covers = |role: Role| aead(finding, role).next().map(|one| one.name.clone());
     let (seal, open) = (covers(Role::Write), covers(Role::Read));
     let methods = provider.functions.into_iter().map(|method| Function {
         covered_by: match method.role {
