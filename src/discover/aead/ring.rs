@@ -245,7 +245,7 @@ mod tests {
         assert_eq!(chacha(&[far, small], &small, &pair), Some(far));
         for wrong in [
             algorithm(0x1050, 0x30, 0x50, CHACHA),
-            algorithm(0x1000 + REACH, 0x30 + CODE_REACH, 0x70, CHACHA),
+            algorithm(0x1000 + REACH, 0x100 + CODE_REACH, 0x70, CHACHA),
             algorithm(0x1000 + FAR_REACH, 0x30, 0x70, CHACHA),
         ] {
             assert_eq!(chacha(&[wrong], &small, &pair), None, "{wrong:?}");
