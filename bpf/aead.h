@@ -266,21 +266,25 @@ static __noinline bool read_cipher_call(struct pt_regs *ctx, struct cipher_call 
 }
 
 /* Tells the content that is spread over vectors; `record->rest` bytes of it. */
-static __always_inline void tell_vectors(const struct cipher_call *call, struct record *record,
-					 struct half *half)
+__noinline int tell_vectors(const struct cipher_call *call, struct record *record,
+			    struct half *half)
 {
-	bool opens = record->half.direction == DIR_READ;
 	struct crypto_iovec vector = {};
+	bool opens;
 
+	if (!call || !record || !half)
+		return 0;
+	opens = record->half.direction == DIR_READ;
 	for (__u32 n = 0; n < VECTORS_MAX && n < call->count; n++) {
 		if (bpf_probe_read_user(&vector, sizeof(vector),
 					(void *)(call->pieces + n * sizeof(vector))))
-			return;
+			return 0;
 		record->buf = opens ? vector.out : vector.in;
 		record->len = vector.len < record->rest ? vector.len : record->rest;
 		record->rest -= record->len;
 		tell_piece(record, half, call->cookie);
 	}
+	return 0;
 }
 
 /* The last byte of the last vector, or the byte apart, is the content type; without padding. */

@@ -131,7 +131,7 @@ __noinline int tell_piece(struct record *record, struct half *half, __u64 cookie
 }
 
 /* Tells that the rest of a record's content is not to be had. */
-static __noinline int tell_missing(struct record *record, struct half *half, __u64 cookie)
+__noinline int tell_missing(struct record *record, struct half *half, __u64 cookie)
 {
 	struct event_header header = {};
 
@@ -236,7 +236,7 @@ static __always_inline __u8 highest_byte(__u64 word, __u64 *len)
  * TLS 1.3: the content type is the last byte that is not zero (RFC 8446, section 5.4). Tells it, and makes
  * `len` the content's length; 0 if there is none, which is no TLS record.
  */
-static __noinline __u8 find_type(__u64 buf, __u64 *len)
+__noinline __u8 find_type(__u64 buf, __u64 *len)
 {
 	struct padding padding = { .buf = buf, .len = len };
 

@@ -59,7 +59,7 @@ static long take_arrival(__u32 round, struct arrival *arrival)
 }
 
 /* `n` bytes have come to `buf`. */
-static __noinline int note_arrivals(__u64 sock, __u64 buf, __u64 n)
+__noinline int note_arrivals(__u64 sock, __u64 buf, __u64 n)
 {
 	struct inbound *inbound = bpf_map_lookup_elem(&inbounds, &sock);
 	struct arrival arrival = { .buf = buf, .left = n };
@@ -86,7 +86,7 @@ static __noinline int note_arrivals(__u64 sock, __u64 buf, __u64 n)
 }
 
 /* Has a record of this length come through the socket, and was none of those behind it opened yet? */
-static __noinline bool has_arrived(__u64 sock, __u64 len)
+__noinline bool has_arrived(__u64 sock, __u64 len)
 {
 	struct inbound *inbound = bpf_map_lookup_elem(&inbounds, &sock);
 

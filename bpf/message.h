@@ -192,18 +192,17 @@ static long tell_chunk(__u32 round, struct chunks *chunks)
 }
 
 /* Tells a record that is gathered from chunks; what cannot be reached is told as missing. */
-static __noinline int tell_chunks(const struct cipher_call *call, struct record *record,
-				  struct half *half)
+__noinline int tell_chunks(const struct cipher_call *call, struct record *record, struct half *half)
 {
-	struct chunks chunks = {
-		.record = record,
-		.half = half,
-		.cookie = call->cookie,
-		.at = call->pieces,
-		.skip = call->extra,
-	};
-	__u32 count = call->count < PIECES_MAX ? call->count : PIECES_MAX;
+	struct chunks chunks = { .record = record, .half = half };
+	__u32 count;
 
+	if (!call || !record || !half)
+		return 0;
+	count = call->count < PIECES_MAX ? call->count : PIECES_MAX;
+	chunks.cookie = call->cookie;
+	chunks.at = call->pieces;
+	chunks.skip = call->extra;
 	if (use_bpf_loop) {
 		bpf_loop(count, tell_chunk, &chunks, 0);
 	} else {

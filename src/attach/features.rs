@@ -1,5 +1,6 @@
 //! What this kernel can do, found out by trying, never by its version.
 
+use std::ffi::CStr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
 
@@ -51,7 +52,9 @@ impl Features {
             attach_cookie: has_helper(sys::BPF_FUNC_get_attach_cookie),
             bpf_loop: has_helper(sys::BPF_FUNC_loop),
             find_vma: has_helper(sys::BPF_FUNC_find_vma),
-            socket_lengths: has_helper(sys::BPF_FUNC_task_pt_regs),
+            socket_lengths: has_helper(sys::BPF_FUNC_task_pt_regs)
+                && has_tracepoint(c"sock_send_length")
+                && has_tracepoint(c"sock_recv_length"),
             uprobe_multi: takes_multi_links(sys::BPF_TRACE_UPROBE_MULTI),
             uprobe_session: takes_multi_links(sys::BPF_TRACE_UPROBE_SESSION),
         }
@@ -67,6 +70,12 @@ fn has_helper(helper: bpf_func_id) -> bool {
     let kind: bpf_prog_type = sys::BPF_PROG_TYPE_KPROBE;
     // SAFETY: takes no pointers but optional options.
     unsafe { sys::libbpf_probe_bpf_helper(kind, helper, ptr::null()) == 1 }
+}
+
+/// Whether the kernel's BTF has the tracepoint.
+fn has_tracepoint(name: &CStr) -> bool {
+    // SAFETY: the name outlives the call.
+    unsafe { sys::libbpf_find_vmlinux_btf_id(name.as_ptr(), sys::BPF_TRACE_RAW_TP) > 0 }
 }
 
 /// Loads a program that does nothing for this attach type and links it to the root directory. A

@@ -289,13 +289,11 @@ impl Session {
                 .blame(|| format!("failed to attach to tracepoint {name}"))
         };
         let mut links = vec![attach(&progs.socket_state, "inet_sock_set_state")?];
-        let sent = attach(&progs.socket_sent, "sock_send_length");
-        let received = attach(&progs.socket_received, "sock_recv_length");
-        match (sent, received) {
-            (Ok(sent), Ok(received)) if self.features.socket_lengths => {
-                links.extend([sent, received]);
-            }
-            _ => links.push(attach(&progs.syscall_returned, "sys_exit")?),
+        if self.features.socket_lengths {
+            links.push(attach(&progs.socket_sent, "sock_send_length")?);
+            links.push(attach(&progs.socket_received, "sock_recv_length")?);
+        } else {
+            links.push(attach(&progs.syscall_returned, "sys_exit")?);
         }
         self.links.extend(links);
         self.watches_sockets = true;

@@ -117,7 +117,7 @@ enum Without {
     Copes(&'static str),
 }
 
-const FEATURES: [Feature; 6] = [
+const FEATURES: [Feature; 7] = [
     Feature {
         name: "ring buffer",
         has: |features| features.ring_buffer,
@@ -147,6 +147,12 @@ const FEATURES: [Feature; 6] = [
         has: |features| features.bpf_loop,
         since: "5.17",
         without: Without::Suffers("of a call that moves more than 16 MiB the rest is left out"),
+    },
+    Feature {
+        name: "socket lengths",
+        has: |features| features.socket_lengths,
+        since: "6.3",
+        without: Without::Copes("sockets of rustls are told by the returns of system calls"),
     },
     Feature {
         name: "bpf_find_vma",
