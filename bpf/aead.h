@@ -16,6 +16,7 @@
 /* What a call's registers and stack say, in the order of C's arguments. */
 struct arguments {
 	__u64 in[16];
+	__u64 result; /* where a result goes that is returned in memory */
 };
 
 #if defined(__TARGET_ARCH_x86)
@@ -38,10 +39,12 @@ static __always_inline void read_arguments(struct pt_regs *ctx, struct arguments
 	in[4] = PT_REGS_PARM5(ctx);
 #if defined(__TARGET_ARCH_x86)
 	in[5] = ctx->r9;
+	arguments->result = in[0];
 #else
 	in[5] = ctx->regs[5];
 	in[6] = ctx->regs[6];
 	in[7] = ctx->regs[7];
+	arguments->result = ctx->regs[8];
 #endif
 	bpf_probe_read_user(in + REGISTER_ARGUMENTS, STACK_ARGUMENTS * sizeof(__u64),
 			    (void *)(PT_REGS_SP(ctx) + STACK_ARGUMENTS_AT));
@@ -118,13 +121,12 @@ static __always_inline bool read_ring(const struct arguments *arguments, struct 
 {
 #if defined(__TARGET_ARCH_x86)
 	const __u64 *in = arguments->in + 1;
-
-	call->result = arguments->in[0];
 #else
 	const __u64 *in = arguments->in;
 #endif
 	__u64 start = 0, len = in[5];
 
+	call->result = arguments->result;
 	call->half.context = in[0];
 	call->buf = in[4];
 	if (call->half.direction == DIR_READ) {
@@ -278,12 +280,14 @@ __noinline int tell_vectors(const struct cipher_call *call, struct record *recor
 	for (__u32 n = 0; n < VECTORS_MAX && n < call->count; n++) {
 		if (bpf_probe_read_user(&vector, sizeof(vector),
 					(void *)(call->pieces + n * sizeof(vector))))
-			return 0;
+			break;
 		record->buf = opens ? vector.out : vector.in;
 		record->len = vector.len < record->rest ? vector.len : record->rest;
 		record->rest -= record->len;
 		tell_piece(record, half, call->cookie);
 	}
+	if (record->rest)
+		tell_missing(record, half, call->cookie);
 	return 0;
 }
 
@@ -345,17 +349,17 @@ static __noinline int take_record(struct pt_regs *ctx, struct cipher_call *call)
 	record.numbered = call->numbered;
 	record.is_tls13 = !call->type;
 	if (!find_content(call, &record)) {
-		count(COUNT_FORGED_RECORDS, 1);
+		count(COUNT_BAD_RESULT, 1);
 		return 0;
 	}
-	half = advance_half(&record, find_function(call->cookie));
+	half = advance_half(&record, find_function(call->cookie), call->cookie);
 	if (!half)
 		return 0;
 	hear_handshake(&record, half);
 	if (record.half.direction == DIR_WRITE)
 		note_sealed(&record, half);
 	else
-		note_opened(&record, half, call->end, call->cookie);
+		note_opened(&record, half, call->end);
 	if (!is_application_data(&record))
 		return 0;
 	if (call->count && call->numbered)
@@ -370,23 +374,15 @@ static __noinline int take_record(struct pt_regs *ctx, struct cipher_call *call)
 static __always_inline bool begin_cipher_call(struct pt_regs *ctx, struct cipher_call *call,
 					      __u32 direction)
 {
-	struct function *function;
-
 	call->cookie = bpf_get_attach_cookie(ctx);
 	call->half.direction = direction;
 	current_process(&call->half.process);
 	if (!is_followed(&call->half.process, true))
 		return false;
-	function = find_function(call->cookie);
-	if (!read_cipher_call(ctx, call)) {
-		count(COUNT_NOT_TLS, 1);
-		if (function)
-			__sync_fetch_and_add(&function->failed, 1);
-		return false;
-	}
-	if (function && !function->passed)
-		function->passed = 1;
-	return true;
+	if (read_cipher_call(ctx, call))
+		return true;
+	count(COUNT_NOT_TLS, 1);
+	return false;
 }
 
 SEC("uprobe")
@@ -435,7 +431,7 @@ static __always_inline bool has_opened(struct pt_regs *ctx, struct cipher_call *
 		return read_opened(call);
 	if (COOKIE_RESULT(call->cookie) == FORM_EVP)
 		return (__s32)PT_REGS_RC(ctx) == 1;
-	return !call->result || has_right_tag(call);
+	return has_right_tag(call);
 }
 
 SEC("uretprobe")

@@ -73,9 +73,10 @@ enum agentsight_role {
 
 /* How well we know that a socket carries a connection. */
 enum agentsight_trust {
-	TRUST_TOLD = 0,   /* the program's own memory says so */
-	TRUST_LIKELY = 1, /* the sums of many records and of what the socket moved go together */
-	TRUST_EXACT = 2,  /* system calls moved exactly the bytes of our records */
+	TRUST_TOLD = 0,    /* the program's own memory says so */
+	TRUST_LIKELY = 1,  /* the sums of many records and of what the socket moved go together */
+	TRUST_EXACT = 2,   /* system calls moved exactly the bytes of our records */
+	TRUST_GUESSED = 3, /* nothing but neighbourhood says so */
 };
 
 /* The payload of KIND_SOCKET. Addresses as on the wire: 4 or 16 bytes, or none if unknown. */
@@ -226,7 +227,7 @@ struct sequence {
 	__u64 last;   /* nonce of the last record, its last eight bytes */
 	__u64 number; /* the record's number, as far as `bits` go */
 	__u32 bits;   /* how many of the lower bits are known, at most 64 */
-	__u32 used;
+	__u32 pad;
 };
 
 /* One direction of a connection under one key. */
@@ -236,6 +237,7 @@ struct half {
 	__u64 seq;    /* events emitted or lost so far */
 	__u64 left;   /* bytes that the running emission still has to send */
 	struct sequence sequence;
+	__u64 unseen;    /* records that passed unseen and are not told yet */
 	__u64 wire;      /* bytes of its records that no system call has explained yet */
 	__u64 loose;     /* of these, records whose length on the wire is estimated */
 	__u64 sock;      /* struct sock that carries it; 0: not known */
@@ -243,10 +245,12 @@ struct half {
 	__u64 moved;     /* bytes that went through that one meanwhile */
 	__s32 fd;
 	__u32 handshake; /* carried a message of a handshake's end: the connection is new */
-	__u32 direction;
-	__u32 role; /* enum agentsight_role, once a ticket tells */
+	__u32 born;      /* we saw its first record */
+	__u32 role;      /* enum agentsight_role, once a handshake message tells */
+	__u32 function;  /* that was called first */
+	__u32 pad;
 };
-_Static_assert(sizeof(struct half) == 112, "mirrored in src/event/wire.rs");
+_Static_assert(sizeof(struct half) == 128, "mirrored in src/event/wire.rs");
 
 /* What the programs must know of a function beyond its cookie, by the cookie's index. */
 struct function {

@@ -22,27 +22,24 @@
 /* One TLS record at the moment when its plaintext is in memory. */
 struct record {
 	struct half_key half;
-	__u64 nonce;  /* last eight bytes */
-	__u64 buf;    /* the next piece of its content */
-	__u64 len;    /* bytes of that piece */
-	__u64 rest;   /* bytes of the pieces behind it */
-	__u64 total;  /* bytes of its content */
-	__u64 wire;   /* its bytes on the wire */
-	__u64 unseen; /* records before it that passed unseen */
+	__u64 nonce; /* last eight bytes */
+	__u64 buf;   /* the next piece of its content */
+	__u64 len;   /* bytes of that piece */
+	__u64 rest;  /* bytes of the pieces behind it */
+	__u64 total; /* bytes of its content */
+	__u64 wire;  /* its bytes on the wire */
 	__u8 type;
 	__u8 numbered; /* `nonce` is the record's number */
 	__u8 is_tls13;
 	__u8 pad[5];
 };
 
-/* From the first moment on: probes were there before the process, or the number says so. */
-static __always_inline __u32 known_bits(const struct record *record,
-					const struct function *function)
+/* The probes were there before the process, so that no record can have come before. */
+static __always_inline bool is_new_process(const struct record *record,
+					   const struct function *function)
 {
-	bool is_new = function && function->attached_ns &&
-		      record->half.process.start_ns > function->attached_ns;
-
-	return record->numbered || is_new ? 64 : 0;
+	return function && function->attached_ns &&
+	       record->half.process.start_ns > function->attached_ns;
 }
 
 static __always_inline struct half *find_half(const struct half_key *key)
@@ -50,17 +47,21 @@ static __always_inline struct half *find_half(const struct half_key *key)
 	return bpf_map_lookup_elem(&halves, key);
 }
 
-static __noinline struct half *make_half(struct record *record, struct function *function)
+static __noinline struct half *make_half(struct record *record, struct function *function,
+					 __u64 cookie)
 {
+	bool is_new = is_new_process(record, function);
 	struct half fresh = {
 		.id = new_conn_id(),
 		.fd = -1,
-		.direction = record->half.direction,
+		.born = is_new || (record->numbered && !record->nonce),
+		.function = COOKIE_FUNCTION(cookie),
 	};
-	__u64 number = record->numbered ? record->nonce : 0;
-	__u32 bits = known_bits(record, function);
 
-	sequence_begin(&fresh.sequence, record->nonce, number, bits);
+	if (record->numbered)
+		sequence_begin(&fresh.sequence, record->nonce, record->nonce, 64);
+	else
+		sequence_begin(&fresh.sequence, record->nonce, 0, 0);
 	if (bpf_map_update_elem(&halves, &record->half, &fresh, BPF_ANY)) {
 		count(COUNT_CONN_FULL_RECORDS, 1);
 		count(COUNT_CONN_FULL_BYTES, record->total);
@@ -68,33 +69,45 @@ static __noinline struct half *make_half(struct record *record, struct function 
 	return find_half(&record->half);
 }
 
+/* The numbers have started over, and nobody knows when. */
+static __always_inline struct half *remake_half(struct record *record, struct function *function,
+						__u64 cookie)
+{
+	struct half *half = make_half(record, function, cookie);
+
+	if (half && !record->numbered)
+		half->born = 0;
+	return half;
+}
+
 /*
  * The half of a record, its number noted. NULL: the record was taken already, by a function that calls
  * this one (the TLS variants of AWS-LC call the plain one), or there is no room.
  */
-static __always_inline struct half *advance_half(struct record *record, struct function *function)
+static __always_inline struct half *advance_half(struct record *record, struct function *function,
+						 __u64 cookie)
 {
 	struct half *half = find_half(&record->half);
 	__u64 unseen;
 
 	if (!half)
-		return make_half(record, function);
+		return make_half(record, function, cookie);
 	unseen = sequence_next(&half->sequence, record->nonce);
 	/* The number that a key begins with, at the place where another key was. */
 	if (unseen == SEQUENCE_SAME && record->numbered)
-		return make_half(record, function);
+		return make_half(record, function, cookie);
 	if (unseen == SEQUENCE_SAME) {
 		count(COUNT_NESTED_CALLS, 1);
 		return NULL;
 	}
 	if (unseen > SEQUENCE_JUMP_MAX)
-		return make_half(record, function);
-	record->unseen = unseen;
+		return remake_half(record, function, cookie);
+	half->unseen += unseen;
 	return half;
 }
 
 static __always_inline void fill_half(struct event_header *header, const struct half_key *key,
-				      const struct half *half, __u8 kind, __u16 function)
+				      const struct half *half, __u8 kind)
 {
 	fill_caller(header, &key->process);
 	header->conn_id = half->id;
@@ -102,7 +115,7 @@ static __always_inline void fill_half(struct event_header *header, const struct 
 	header->fd = half->fd;
 	header->kind = kind;
 	header->direction = key->direction;
-	header->function = function;
+	header->function = half->function;
 	header->flags = FLAG_HALF;
 }
 
@@ -113,20 +126,21 @@ __noinline int tell_piece(struct record *record, struct half *half, __u64 cookie
 
 	if (!record || !half || !record->len)
 		return 0;
-	fill_half(&out.header, &record->half, half, KIND_DATA, COOKIE_FUNCTION(cookie));
-	if (half->sequence.bits == 64 && !half->seq)
+	fill_half(&out.header, &record->half, half, KIND_DATA);
+	out.header.function = COOKIE_FUNCTION(cookie);
+	if (half->born)
 		out.header.flags |= FLAG_BORN;
 	out.header.offset = half->offset;
 	out.header.seq = half->seq;
 	out.header.call_len = record->total;
-	out.header.unseen = record->unseen;
+	out.header.unseen = half->unseen;
 	out.buf = record->buf;
 	out.left = &half->left;
 	half->left = record->len;
 	emit_call(&out);
 	half->offset += record->len;
 	half->seq = out.header.seq;
-	record->unseen = 0;
+	half->unseen = 0;
 	return 0;
 }
 
@@ -137,7 +151,8 @@ __noinline int tell_missing(struct record *record, struct half *half, __u64 cook
 
 	if (!record || !half)
 		return 0;
-	fill_half(&header, &record->half, half, KIND_DATA, COOKIE_FUNCTION(cookie));
+	fill_half(&header, &record->half, half, KIND_DATA);
+	header.function = COOKIE_FUNCTION(cookie);
 	header.offset = half->offset;
 	header.seq = half->seq;
 	header.call_len = record->total;
@@ -172,7 +187,9 @@ static __always_inline void hear_handshake(const struct record *record, struct h
 	case MESSAGE_CERTIFICATE:
 	case MESSAGE_FINISHED:
 		half->handshake = 1;
-		role = is_writer ? ROLE_CLIENT : ROLE_SERVER;
+		/* Whoever joins in the middle may have missed the one that comes first. */
+		if (half->born)
+			role = is_writer ? ROLE_CLIENT : ROLE_SERVER;
 		break;
 	}
 	if (record->is_tls13 && !half->role)
@@ -197,17 +214,16 @@ struct padding {
 static long skip_padding(__u32 round, struct padding *padding)
 {
 	__u64 len = *padding->len, word = 0;
+	__u32 n = len < sizeof(word) ? len : sizeof(word);
 
-	if (!len ||
-	    bpf_probe_read_user(&word, sizeof(word), (void *)(padding->buf + len - sizeof(word))))
+	if (!n || bpf_probe_read_user(&word, n, (void *)(padding->buf + len - n)))
 		return 1;
-	if (len < sizeof(word)) /* what stands before the record is none of it */
-		word = word >> (8 * (sizeof(word) - len) & 63) << (8 * (sizeof(word) - len) & 63);
+	word <<= 8 * (sizeof(word) - n) & 63;
 	if (word) {
 		padding->word = word;
 		return 1;
 	}
-	*padding->len = len > sizeof(word) ? len - sizeof(word) : 0;
+	*padding->len = len - n;
 	return 0;
 }
 

@@ -58,20 +58,25 @@ static long take_arrival(__u32 round, struct arrival *arrival)
 	return 0;
 }
 
-/* `n` bytes have come to `buf`. */
-__noinline int note_arrivals(__u64 sock, __u64 buf, __u64 n)
+static __always_inline struct inbound *find_or_make_inbound(__u64 sock, __u64 inode)
 {
-	struct inbound *inbound = bpf_map_lookup_elem(&inbounds, &sock);
-	struct arrival arrival = { .buf = buf, .left = n };
-	struct inbound fresh = {};
+	struct inbound *known = bpf_map_lookup_elem(&inbounds, &sock);
+	struct inbound fresh = { .inode = inode };
 
-	if (!inbound) {
-		bpf_map_update_elem(&inbounds, &sock, &fresh, BPF_ANY);
-		inbound = bpf_map_lookup_elem(&inbounds, &sock);
-	}
+	if (known && known->inode == inode)
+		return known;
+	bpf_map_update_elem(&inbounds, &sock, &fresh, BPF_ANY);
+	return bpf_map_lookup_elem(&inbounds, &sock);
+}
+
+/* `n` bytes have come to `buf`. */
+__noinline int note_arrivals(__u64 sock, __u64 inode, __u64 buf, __u64 n)
+{
+	struct inbound *inbound = find_or_make_inbound(sock, inode);
+	struct arrival arrival = { .inbound = inbound, .buf = buf, .left = n };
+
 	if (!inbound)
 		return 0;
-	arrival.inbound = inbound;
 	if (use_bpf_loop) {
 		bpf_loop(ARRIVALS_MAX, take_arrival, &arrival, 0);
 	} else {
@@ -86,19 +91,21 @@ __noinline int note_arrivals(__u64 sock, __u64 buf, __u64 n)
 }
 
 /* Has a record of this length come through the socket, and was none of those behind it opened yet? */
-__noinline bool has_arrived(__u64 sock, __u64 len)
+__noinline bool has_arrived(__u64 sock, __u64 inode, __u64 len)
 {
 	struct inbound *inbound = bpf_map_lookup_elem(&inbounds, &sock);
+	__u64 next;
 
-	if (!inbound)
+	if (!inbound || inbound->inode != inode)
 		return false;
-	for (int n = 0; n < ARRIVALS; n++) {
-		if (inbound->opened >= inbound->count)
-			return false;
-		if (inbound->count - inbound->opened > ARRIVALS)
-			inbound->opened = inbound->count - ARRIVALS;
-		if (inbound->lens[inbound->opened++ % ARRIVALS] == len)
+	next = inbound->opened;
+	if (inbound->count - next > ARRIVALS)
+		next = inbound->count - ARRIVALS;
+	for (int n = 0; n < ARRIVALS && next < inbound->count; n++, next++) {
+		if (inbound->lens[next % ARRIVALS] == len) {
+			inbound->opened = next + 1;
 			return true;
+		}
 	}
 	return false;
 }

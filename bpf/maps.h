@@ -77,7 +77,8 @@ struct wire {
 	struct half_key sealed; /* whose record was encrypted last */
 	__u64 unsent;           /* bytes of all records since the last sending */
 	__u64 loose;            /* how many of these are estimated */
-	__u64 sock;             /* struct sock that received last */
+	__u64 sock;             /* struct sock that received last, */
+	__u64 inode;            /* and its inode then: the address is used again */
 	__u64 unopened;         /* bytes that came from it and were not decrypted */
 	__u64 unopened_now;     /* of these, those of the last system call */
 	__u64 buf;              /* where that put them */
@@ -119,6 +120,7 @@ struct {
 
 /* The records that a socket has brought (inbound.h). */
 struct inbound {
+	__u64 inode;    /* of the socket: its address is used again */
 	__u64 rest;     /* bytes of the record under way that are still to come */
 	__u64 len;      /* of that record, its header included */
 	__u64 count;    /* records that have come */

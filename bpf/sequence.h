@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
  * Record numbers from nonces. TLS makes each record's nonce from the key's IV, which we do not know, and
- * the record's number: nonce = iv ^ number (RFC 8446, section 5.3; RFC 7905, section 2; and what all
- * implementations do for the explicit nonces of RFC 5288). So two nonces tell how two numbers differ, and
+ * the record's number: nonce = iv ^ number (RFC 8446, section 5.3; RFC 7905, section 2). The explicit nonces of RFC 5288
+ * are the sender's choice: most do the same, OpenSSL counts from a random number on. Two nonces tell how two numbers differ, and
  * the differences tell the numbers' lower bits, as long as nothing is lost: from n to n + 1 a run of ones
  * becomes zeros.
  *
@@ -33,7 +33,7 @@ static inline __attribute__((always_inline)) __u32 count_ones(__u64 run)
 	return ones + (run & 1);
 }
 
-/* The first record; `bits` of its number are known to be those of `number`. */
+/* The first record; `bits` of its number are those of `number`. */
 static inline __attribute__((always_inline)) void sequence_begin(struct sequence *sequence,
 								 __u64 nonce, __u64 number,
 								 __u32 bits)
@@ -41,12 +41,11 @@ static inline __attribute__((always_inline)) void sequence_begin(struct sequence
 	sequence->last = nonce;
 	sequence->number = number;
 	sequence->bits = bits;
-	sequence->used = 1;
 }
 
 /*
  * Takes the next record. Tells how many were not seen since the last answer, at least: all of them where the
- * numbers are known from the start. Else one that is told may have been lost some records ago, since not
+ * library tells the numbers. Else one that is told may have been lost some records ago, since not
  * every loss shows at once.
  */
 static inline __attribute__((always_inline)) __u64 sequence_next(struct sequence *sequence,

@@ -13,7 +13,6 @@
 #define AF_INET 2
 #define AF_INET6 10
 #define TCP_FIN_WAIT1 4
-#define TCP_CLOSE 7
 #define TCP_LAST_ACK 9
 #define SHUTDOWN_BOTH 3
 #define S_IFMT 0170000
@@ -46,6 +45,12 @@ static __noinline struct wire *find_or_make_wire(void)
 	return bpf_map_lookup_elem(&wires, &thread);
 }
 
+/* The socket's number, as in /proc/PID/fd; 0: it is no file's any more. */
+static __always_inline __u64 inode_of(struct sock *sock)
+{
+	return BPF_CORE_READ(sock, sk_socket, file, f_inode, i_ino);
+}
+
 static __always_inline bool is_wire_process(void)
 {
 	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
@@ -54,10 +59,8 @@ static __always_inline bool is_wire_process(void)
 }
 
 /* Keeps who carries what, for the socket's end. */
-static __noinline struct carrier *find_or_make_carrier(__u64 sock)
+static __noinline struct carrier *find_or_make_carrier(__u64 sock, __u64 inode)
 {
-	struct socket *socket = BPF_CORE_READ((struct sock *)sock, sk_socket);
-	__u64 inode = BPF_CORE_READ(socket, file, f_inode, i_ino);
 	struct carrier *known = bpf_map_lookup_elem(&carriers, &sock);
 	struct carrier fresh = { .inode = inode };
 
@@ -92,14 +95,16 @@ static __always_inline void fill_addresses(struct socket_names *names, struct so
 }
 
 /* The final word on a half. Whoever closes a socket need not be its program: a timer may. */
-static __always_inline void close_half(const struct half_key *key, const char *comm, __u16 flags)
+static __always_inline void close_half(const struct half_key *key, __u64 sock, const char *comm,
+				       __u16 flags)
 {
 	struct half *half = find_half(key);
 	struct event_header header = {};
 
-	if (!half)
+	/* Another connection may have the same context by now. */
+	if (!half || half->sock != sock)
 		return;
-	fill_half(&header, key, half, KIND_CLOSE, 0);
+	fill_half(&header, key, half, KIND_CLOSE);
 	header.flags |= flags;
 	header.pid = header.tid = key->process.tgid;
 	__builtin_memcpy(header.comm, comm, sizeof(header.comm));
@@ -111,24 +116,30 @@ static __always_inline void close_half(const struct half_key *key, const char *c
 	bpf_map_delete_elem(&halves, key);
 }
 
+static __always_inline bool is_same_half(const struct half_key *one, const struct half_key *other)
+{
+	return one->context == other->context && one->prefix == other->prefix &&
+	       one->direction == other->direction && one->process.tgid == other->process.tgid &&
+	       one->process.start_ns == other->process.start_ns;
+}
+
 /* The same direction goes on under another key: after the handshake, or a KeyUpdate. */
 static __always_inline void replace_half(struct half_key *known, const struct half_key *key,
-					 const char *comm)
+					 __u64 sock, const char *comm)
 {
 	struct half_key old = *known;
 
 	*known = *key;
-	if (old.context && (old.context != key->context || old.prefix != key->prefix))
-		close_half(&old, comm, FLAG_REUSED);
+	if (old.context && !is_same_half(&old, key))
+		close_half(&old, sock, comm, FLAG_REUSED);
 }
 
 /* What is told with a half's socket. */
 struct binding {
 	__u64 sock;
+	__u64 inode; /* when the bytes moved */
 	__s32 fd;
-	__u16 function;
-	__u8 trust;
-	__u8 pad;
+	__u32 trust;
 };
 
 /* From now on this socket carries the half. */
@@ -138,17 +149,22 @@ static __noinline int bind_half(const struct half_key *key, struct half *half,
 	struct carrier *carrier;
 	struct event_header *record;
 	struct socket_names *names;
+	__u64 inode;
 
 	if (!key || !half || !binding)
 		return 0;
-	carrier = find_or_make_carrier(binding->sock);
+	/* What was received can be decrypted after its socket was closed. */
+	inode = inode_of((struct sock *)binding->sock);
+	if (!inode || inode != binding->inode)
+		return 0;
+	carrier = find_or_make_carrier(binding->sock, inode);
 	if (!carrier)
 		return 0;
 	if (half->handshake)
 		carrier->handshake = 1;
 	if (half->role)
 		carrier->role = half->role;
-	replace_half(&carrier->halves[key->direction & 1], key, carrier->comm);
+	replace_half(&carrier->halves[key->direction & 1], key, binding->sock, carrier->comm);
 	half->sock = binding->sock;
 	half->fd = binding->fd;
 	record = bpf_ringbuf_reserve(&ring, sizeof(*record) + sizeof(*names), 0);
@@ -158,7 +174,7 @@ static __noinline int bind_half(const struct half_key *key, struct half *half,
 	}
 	names = (struct socket_names *)(record + 1);
 	__builtin_memset(record, 0, sizeof(*record) + sizeof(*names));
-	fill_half(record, key, half, KIND_SOCKET, binding->function);
+	fill_half(record, key, half, KIND_SOCKET);
 	fill_addresses(names, (struct sock *)binding->sock);
 	names->role = carrier->role;
 	names->trust = binding->trust;
@@ -221,8 +237,10 @@ static __always_inline void note_sent(__u64 sock, __s32 fd, __u64 n)
 	half->moved += n;
 	agrees = adds_up(n, wire->unsent, wire->loose) ||
 		 adds_up(half->moved, half->wire, half->loose);
-	if (!half->sock && agrees)
+	if (!half->sock && agrees) {
+		binding.inode = inode_of((struct sock *)sock);
 		bind_half(&key, half, &binding);
+	}
 	wire->unsent = wire->loose = 0;
 	if (agrees || half->moved > half->wire + half->loose * LOOSE_MORE)
 		half->moved = half->wire = half->loose = 0;
@@ -232,19 +250,21 @@ static __always_inline void note_sent(__u64 sock, __s32 fd, __u64 n)
 static __always_inline void note_received(__u64 sock, __s32 fd, __u64 n, __u64 buf)
 {
 	struct wire *wire = find_or_make_wire();
+	__u64 inode = inode_of((struct sock *)sock);
 
 	if (!wire)
 		return;
-	if (wire->sock != sock)
+	if (wire->sock != sock || wire->inode != inode)
 		wire->unopened = 0;
 	wire->sock = sock;
+	wire->inode = inode;
 	wire->fd = fd;
 	wire->unopened += n;
 	wire->unopened_now = n;
 	wire->buf = buf;
 	wire->len = n;
 	if (buf)
-		note_arrivals(sock, buf, n);
+		note_arrivals(sock, inode, buf, n);
 }
 
 /* Whether the record's last byte is one of those that came last. */
@@ -253,15 +273,11 @@ static __always_inline bool came_last(const struct wire *wire, __u64 end)
 	return wire->buf && end > wire->buf && end - wire->buf <= wire->len;
 }
 
-/* Does the thread's socket carry what the same program sends, and so far nothing that it receives? */
-static __always_inline bool is_other_way(__u64 sock)
+/* Is nothing that the program receives known to come through this socket? What is weak displaces nothing. */
+static __always_inline bool is_free(const struct carrier *carrier)
 {
-	struct carrier *carrier = bpf_map_lookup_elem(&carriers, &sock);
-	struct half *known;
+	struct half *known = carrier ? find_half(&carrier->halves[DIR_READ]) : NULL;
 
-	if (!carrier || !carrier->halves[DIR_WRITE].context)
-		return false;
-	known = find_half(&carrier->halves[DIR_READ]);
 	return !known || !known->seq;
 }
 
@@ -271,13 +287,36 @@ static __always_inline bool is_used_up(const struct record *record, __u64 left)
 	return !left || (record->type == TYPE_HANDSHAKE && left == CHANGE_CIPHER_SPEC_LEN);
 }
 
+/* How sure it is that a record that was opened came through its thread's socket; negative: it is not. */
+static __always_inline __s32 judge_opened(const struct record *record, const struct half *half,
+					  struct wire *wire, __u64 end)
+{
+	struct carrier *carrier = bpf_map_lookup_elem(&carriers, &wire->sock);
+	bool has_come = has_arrived(wire->sock, wire->inode, record->wire);
+	bool fits = wire->unopened >= record->wire;
+
+	wire->unopened = fits ? wire->unopened - record->wire : 0;
+	wire->unopened_now -= record->wire;
+	if (has_come || came_last(wire, end))
+		return TRUST_EXACT;
+	if (!fits)
+		return -1;
+	if (is_used_up(record, wire->unopened) || is_used_up(record, wire->unopened_now))
+		return TRUST_EXACT;
+	if (!is_free(carrier))
+		return -1;
+	if (half->moved >= LIKELY_BYTES && wire->unopened < RECORD_MAX + HEADER_LEN + TAG_LEN)
+		return TRUST_LIKELY;
+	/* The same program sends through it. */
+	return carrier && carrier->halves[DIR_WRITE].context ? TRUST_GUESSED : -1;
+}
+
 /* A record was opened: it has come through the socket from which its thread received last. */
-static __always_inline void note_opened(const struct record *record, struct half *half, __u64 end,
-					__u64 cookie)
+static __always_inline void note_opened(const struct record *record, struct half *half, __u64 end)
 {
 	struct wire *wire = find_or_make_wire();
-	struct binding binding = { .function = COOKIE_FUNCTION(cookie) };
-	bool fits, has_come;
+	struct binding binding = {};
+	__s32 trust;
 
 	if (!wire || !wire->sock || (half->sock && half->sock != wire->sock))
 		return;
@@ -286,21 +325,12 @@ static __always_inline void note_opened(const struct record *record, struct half
 		half->moved = 0;
 	}
 	half->moved += record->wire;
-	has_come = has_arrived(wire->sock, record->wire);
-	fits = wire->unopened >= record->wire;
-	wire->unopened = fits ? wire->unopened - record->wire : 0;
-	wire->unopened_now -= record->wire;
-	if (half->sock || !fits)
+	trust = judge_opened(record, half, wire, end);
+	if (half->sock || trust < 0)
 		return;
-	if (is_used_up(record, wire->unopened) || is_used_up(record, wire->unopened_now) ||
-	    has_come || came_last(wire, end))
-		binding.trust = TRUST_EXACT;
-	else if (is_other_way(wire->sock) || (half->moved >= LIKELY_BYTES &&
-					      wire->unopened < RECORD_MAX + HEADER_LEN + TAG_LEN))
-		binding.trust = TRUST_LIKELY;
-	else
-		return;
+	binding.trust = trust;
 	binding.sock = wire->sock;
+	binding.inode = wire->inode;
 	binding.fd = wire->fd;
 	bind_half(&record->half, half, &binding);
 }
@@ -324,6 +354,7 @@ static __always_inline struct file *file_of(__u32 fd)
 #define SYSCALL_NUMBER(regs) ((__u32)BPF_CORE_READ(regs, orig_ax))
 #define SYSCALL_FIRST(regs) BPF_CORE_READ(regs, di)
 #define SYSCALL_SECOND(regs) BPF_CORE_READ(regs, si)
+#define SYSCALL_FOURTH(regs) BPF_CORE_READ(regs, r10)
 #define NR_READ 0
 #define NR_WRITE 1
 #define NR_READV 19
@@ -336,6 +367,7 @@ static __always_inline struct file *file_of(__u32 fd)
 #define SYSCALL_NUMBER(regs) ((__u32)BPF_CORE_READ(regs, syscallno))
 #define SYSCALL_FIRST(regs) BPF_CORE_READ(regs, orig_x0)
 #define SYSCALL_SECOND(regs) BPF_CORE_READ(regs, regs[1])
+#define SYSCALL_FOURTH(regs) BPF_CORE_READ(regs, regs[3])
 #define NR_READ 63
 #define NR_WRITE 64
 #define NR_READV 65
@@ -355,16 +387,24 @@ static __always_inline __s32 fd_of(struct pt_regs *regs, struct socket *socket)
 	return file && BPF_CORE_READ(file, private_data) == socket ? (__s32)fd : -1;
 }
 
-static __always_inline __u64 buffer_of(struct pt_regs *regs)
+struct iovec {
+	__u64 base;
+	__u64 len;
+};
+
+/* Where the call has put the `n` bytes that it received; 0 if that is not known, or not one place. */
+static __always_inline __u64 buffer_of(struct pt_regs *regs, __u64 n)
 {
+	struct iovec first = {};
 	__u32 number = SYSCALL_NUMBER(regs);
 	__u64 buf = SYSCALL_SECOND(regs);
 
 	if (number == NR_READ || number == NR_RECVFROM)
 		return buf;
-	if (number != NR_READV || bpf_probe_read_user(&buf, sizeof(buf), (void *)buf))
+	if (number != NR_READV || bpf_probe_read_user(&first, sizeof(first), (void *)buf))
 		return 0;
-	return buf;
+	/* Where there is more than one piece, what lies behind the first is something else. */
+	return n <= first.len ? first.base : 0;
 }
 
 static __always_inline struct pt_regs *syscall_regs(void)
@@ -397,12 +437,12 @@ int socket_received(struct bpf_raw_tracepoint_args *ctx)
 	__s32 fd = -1;
 	__u64 buf = 0;
 
-	if (n <= 0 || !is_wire_process())
+	if (n <= 0 || ctx->args[2] & PR_MSG_PEEK || !is_wire_process())
 		return 0;
 	regs = syscall_regs();
 	if (regs) {
 		fd = fd_of(regs, BPF_CORE_READ(sock, sk_socket));
-		buf = fd >= 0 ? buffer_of(regs) : 0;
+		buf = fd >= 0 ? buffer_of(regs, n) : 0;
 	}
 	note_received((__u64)sock, fd, n, buf);
 	return 0;
@@ -414,16 +454,22 @@ int syscall_returned(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct pt_regs *regs = (void *)ctx->args[0];
 	__s64 n = ctx->args[1];
-	__u32 number = SYSCALL_NUMBER(regs);
-	bool receives = number == NR_READ || number == NR_READV || number == NR_RECVFROM ||
-			number == NR_RECVMSG;
-	bool sends = number == NR_WRITE || number == NR_WRITEV || number == NR_SENDTO ||
-		     number == NR_SENDMSG;
+	bool receives, sends;
+	__u32 number;
 	struct socket *socket;
 	struct file *file;
 	__u64 sock;
 
-	if (n <= 0 || !(receives || sends) || !is_wire_process())
+	if (n <= 0 || !is_wire_process())
+		return 0;
+	number = SYSCALL_NUMBER(regs);
+	receives = number == NR_READ || number == NR_READV || number == NR_RECVFROM ||
+		   number == NR_RECVMSG;
+	sends = number == NR_WRITE || number == NR_WRITEV || number == NR_SENDTO ||
+		number == NR_SENDMSG;
+	if (!receives && !sends)
+		return 0;
+	if (number == NR_RECVFROM && SYSCALL_FOURTH(regs) & PR_MSG_PEEK)
 		return 0;
 	file = file_of(SYSCALL_FIRST(regs));
 	if (!file || (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
@@ -433,30 +479,47 @@ int syscall_returned(struct bpf_raw_tracepoint_args *ctx)
 	if (sends)
 		note_sent(sock, SYSCALL_FIRST(regs), n);
 	else
-		note_received(sock, SYSCALL_FIRST(regs), n, buffer_of(regs));
+		note_received(sock, SYSCALL_FIRST(regs), n, buffer_of(regs, n));
 	return 0;
 }
 
-/* shutdown(2) for sending alone leaves a connection that still receives. */
+/* The socket carries nothing any more. */
+static __always_inline void end_carrier(__u64 sock)
+{
+	struct carrier *carrier = bpf_map_lookup_elem(&carriers, &sock);
+	struct carrier gone;
+
+	bpf_map_delete_elem(&inbounds, &sock);
+	if (!carrier)
+		return;
+	gone = *carrier;
+	if (bpf_map_delete_elem(&carriers, &sock))
+		return;
+	for (int direction = 0; direction < 2; direction++)
+		if (gone.halves[direction].context)
+			close_half(&gone.halves[direction], sock, gone.comm, 0);
+}
+
+/*
+ * The program closes its end. Not when the connection itself is over: what has arrived by then can still be
+ * read; nor at shutdown(2) for sending alone.
+ */
 SEC("raw_tp/inet_sock_set_state")
 int socket_state(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct sock *sock = (void *)ctx->args[0];
 	__s32 state = ctx->args[2];
-	__u64 key = (__u64)sock;
-	struct carrier *carrier, gone;
 
-	if (state != TCP_CLOSE && state != TCP_FIN_WAIT1 && state != TCP_LAST_ACK)
-		return 0;
-	carrier = bpf_map_lookup_elem(&carriers, &key);
-	if (!carrier || (state != TCP_CLOSE && BPF_CORE_READ(sock, sk_shutdown) != SHUTDOWN_BOTH))
-		return 0;
-	gone = *carrier;
-	bpf_map_delete_elem(&inbounds, &key);
-	if (bpf_map_delete_elem(&carriers, &key))
-		return 0;
-	for (int direction = 0; direction < 2; direction++)
-		if (gone.halves[direction].context)
-			close_half(&gone.halves[direction], gone.comm, 0);
+	if ((state == TCP_FIN_WAIT1 || state == TCP_LAST_ACK) &&
+	    BPF_CORE_READ(sock, sk_shutdown) == SHUTDOWN_BOTH)
+		end_carrier((__u64)sock);
+	return 0;
+}
+
+/* The kernel gives the socket back, at the latest when the program has closed it. */
+SEC("raw_tp/tcp_destroy_sock")
+int socket_destroyed(struct bpf_raw_tracepoint_args *ctx)
+{
+	end_carrier(ctx->args[0]);
 	return 0;
 }

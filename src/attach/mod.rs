@@ -288,7 +288,10 @@ impl Session {
                 .attach_raw_tracepoint(name)
                 .blame(|| format!("failed to attach to tracepoint {name}"))
         };
-        let mut links = vec![attach(&progs.socket_state, "inet_sock_set_state")?];
+        let mut links = vec![
+            attach(&progs.socket_state, "inet_sock_set_state")?,
+            attach(&progs.socket_destroyed, "tcp_destroy_sock")?,
+        ];
         if self.features.socket_lengths {
             links.push(attach(&progs.socket_sent, "sock_send_length")?);
             links.push(attach(&progs.socket_received, "sock_recv_length")?);

@@ -152,7 +152,7 @@ impl Role {
 pub enum Trust {
     /// Nothing says so: one direction stands alone.
     Apart,
-    /// They were the only two of their process.
+    /// Nothing but their neighbourhood: the only two of their process, or one after the other on a thread.
     Guessed,
     /// Sums of many records agree with what one socket moved, but for a part of a record.
     Likely,
@@ -254,4 +254,19 @@ pub enum Event {
         /// What.
         names: SocketNames,
     },
+}
+
+impl Event {
+    /// When it happened, on the boot clock.
+    pub fn ts_ns(&self) -> u64 {
+        match self {
+            Self::Close { caller, .. }
+            | Self::Data { caller, .. }
+            | Self::Handshake { caller, .. }
+            | Self::Shutdown { caller, .. }
+            | Self::Socket { caller, .. }
+            | Self::Exit(caller)
+            | Self::Loader(caller) => caller.ts_ns,
+        }
+    }
 }

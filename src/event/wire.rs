@@ -18,7 +18,7 @@ pub const CONN_KEY_LEN: usize = 24;
 /// `sizeof(struct socket_names)`.
 pub const SOCKET_NAMES_LEN: usize = 48;
 /// `sizeof(struct half)`.
-pub const HALF_LEN: usize = 112;
+pub const HALF_LEN: usize = 128;
 /// `sizeof(struct function)`.
 pub const FUNCTION_LEN: usize = 48;
 /// `sizeof(struct file_id)`.
@@ -47,6 +47,7 @@ const FLAG_HALF: u16 = 256;
 
 const TRUST_LIKELY: u8 = 1;
 const TRUST_EXACT: u8 = 2;
+const TRUST_GUESSED: u8 = 3;
 
 /// The numbers above under their names in the header file, for the test that compares them.
 #[cfg(all(test, feature = "bpf"))]
@@ -73,6 +74,7 @@ pub(crate) const CONSTANTS: &[(&str, u64)] = &[
     ("FLAG_HALF", FLAG_HALF as u64),
     ("TRUST_LIKELY", TRUST_LIKELY as u64),
     ("TRUST_EXACT", TRUST_EXACT as u64),
+    ("TRUST_GUESSED", TRUST_GUESSED as u64),
 ];
 
 /// What the kernel side counts, in the order of `enum agentsight_counter`.
@@ -304,6 +306,7 @@ fn socket_names(payload: &[u8]) -> Option<SocketNames> {
         trust: match trust {
             TRUST_EXACT => Trust::Exact,
             TRUST_LIKELY => Trust::Likely,
+            TRUST_GUESSED => Trust::Guessed,
             _ => Trust::Told,
         },
         inode: (inode > 0).then_some(inode),

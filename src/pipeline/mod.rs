@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
 
-use crate::attach::{RunningRing, Session, Settings};
+use crate::attach::{RunningRing, Session, Settings, boot_time_ns};
 use crate::cache::Examiner;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::event::wire::Counter;
@@ -125,6 +125,7 @@ pub fn run(
         ring,
         coverage,
         joiner: Joiner::default(),
+        heard_ns: 0,
         tracker: Tracker::default(),
         redactor: options.redact.then(Redactor::new).transpose()?,
         losses: Losses::default(),
@@ -152,6 +153,8 @@ struct Run<'r> {
     coverage: Coverage<'r>,
     ring: RunningRing,
     joiner: Joiner,
+    /// When the last event happened.
+    heard_ns: u64,
     tracker: Tracker,
     redactor: Option<Redactor>,
     losses: Losses,
@@ -201,7 +204,8 @@ impl Run<'_> {
     fn take_events(&mut self) -> Result<()> {
         match self.ring.events.recv_timeout(TICK) {
             Ok(event) => self.take(event)?,
-            Err(RecvTimeoutError::Timeout) => return self.tell_waiting(),
+            // All that was said is known.
+            Err(RecvTimeoutError::Timeout) => return self.tell_waiting(boot_time_ns()),
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(Error::new(ErrorKind::Io, "the ring buffer cannot be read"));
             }
@@ -216,19 +220,20 @@ impl Run<'_> {
                 return Ok(());
             }
         }
-        self.tell_waiting()?;
+        self.tell_waiting(self.heard_ns)?;
         self.coverage.cover_news();
         let flushed = self.sink.flush();
         self.printed(flushed)
     }
 
     /// Data that have waited for their connection's socket long enough.
-    fn tell_waiting(&mut self) -> Result<()> {
-        let events = self.joiner.tick(crate::attach::boot_time_ns());
+    fn tell_waiting(&mut self, now_ns: u64) -> Result<()> {
+        let events = self.joiner.tick(now_ns);
         self.tell(events)
     }
 
     fn take(&mut self, event: Event) -> Result<()> {
+        self.heard_ns = event.ts_ns();
         let events = self.joiner.push(event);
         self.tell(events)
     }
@@ -253,6 +258,7 @@ impl Run<'_> {
     /// What a process lost at its very end shows in the kernel's table only.
     fn exit(&mut self, caller: &Caller) -> Result<()> {
         if !self.tracker.knows(caller.process) {
+            self.joiner.forget_process(caller.process);
             return Ok(());
         }
         let open = self.joiner.states(self.coverage.connections());

@@ -8,7 +8,7 @@ use anstyle::{AnsiColor, Style as Colour};
 
 use super::{Clock, Sink};
 use crate::bytes::printable;
-use crate::event::{Direction, Role, SocketNames};
+use crate::event::{Direction, Role, SocketNames, Trust};
 use crate::stream::{Gap, Message, Origin, Payload};
 
 /// Bytes of binary data shown without `--hex`.
@@ -133,6 +133,7 @@ impl<W: Write> Sink for Human<W> {
                 origin,
                 reason,
                 totals: [written, read],
+                ..
             } => {
                 let text = format!(
                     "closed ({}): {written} B written, {read} B read",
@@ -181,7 +182,20 @@ fn opened(socket: &SocketNames, fd: Option<i32>) -> String {
             let _ = write!(text, " (fd {fd})");
         }
     }
+    if let Some(doubt) = doubt(socket.trust) {
+        let _ = write!(text, " ({doubt})");
+    }
     text
+}
+
+/// What is not sure about a connection that was put together of its two directions.
+fn doubt(trust: Trust) -> Option<&'static str> {
+    match trust {
+        Trust::Apart => Some("one direction, its socket is not known"),
+        Trust::Guessed => Some("its directions are put together by a guess"),
+        Trust::Likely => Some("its directions are put together by their sums"),
+        Trust::Exact | Trust::Told => None,
+    }
 }
 
 /// The bytes as text, if people would call them that: UTF-8 but for characters cut at either end, and

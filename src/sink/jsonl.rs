@@ -71,6 +71,7 @@ struct OriginFields<'m> {
 enum Body<'m> {
     Close {
         reason: &'static str,
+        joined_by: &'static str,
         written: u64,
         read: u64,
     },
@@ -151,10 +152,12 @@ impl<W: Write> Sink for JsonLines<W> {
             Message::Close {
                 origin,
                 reason,
+                trust,
                 totals: [written, read],
             } => {
                 let body = Body::Close {
                     reason: reason.as_str(),
+                    joined_by: trust.as_str(),
                     written: *written,
                     read: *read,
                 };

@@ -6,7 +6,7 @@
 //! encrypting to sending. What stays without a socket (io_uring workers, pipes) is let go after a moment,
 //! alone or with the only other half there is, and says so ([`Trust`]).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::event::wire::ConnState;
 use crate::event::{Caller, Conn, ConnId, Data, Direction, Event, ProcessId, SocketNames, Trust};
@@ -17,8 +17,10 @@ pub const PATIENCE_NS: u64 = 250_000_000;
 const HELD_BYTES_MAX: usize = 1 << 20;
 /// Bytes of all halves that wait.
 const ALL_HELD_BYTES_MAX: usize = 64 << 20;
-/// Halves remembered; the kernel side has no more (`HALVES_MAX`). The oldest go first.
+/// Halves remembered, and connections; the kernel side has no more (`HALVES_MAX`). The oldest go first.
 const HALVES_MAX: usize = 65536;
+/// Connections without a socket among which the other half of one is looked for.
+const CANDIDATES_MAX: usize = 1024;
 
 /// How far a stream has come.
 #[derive(Clone, Copy, Debug, Default)]
@@ -66,8 +68,8 @@ struct Joined {
     socket: SocketNames,
     fd: Option<i32>,
     born: bool,
-    /// It was announced.
-    is_told: bool,
+    /// It was announced, as this.
+    told: Option<Trust>,
 }
 
 impl Joined {
@@ -82,7 +84,7 @@ impl Joined {
             },
             fd: None,
             born: false,
-            is_told: false,
+            told: None,
         }
     }
 
@@ -137,6 +139,10 @@ pub struct Joiner {
     halves: BTreeMap<ConnId, Half>,
     conns: BTreeMap<ConnId, Joined>,
     by_socket: HashMap<(ProcessId, u64), ConnId>,
+    /// Halves with data that wait.
+    waiting: BTreeSet<ConnId>,
+    /// Connections whose socket is not known, the last ones.
+    apart: BTreeSet<ConnId>,
     /// Memory that all that waits takes.
     held_bytes: usize,
 }
@@ -171,9 +177,6 @@ impl Joiner {
 
     /// Lets go of what has waited too long at the time `now_ns` of the events' clock.
     pub fn tick(&mut self, now_ns: u64) -> Vec<Event> {
-        if self.held_bytes == 0 {
-            return Vec::new();
-        }
         self.settle_all(|half| now_ns.saturating_sub(half.since_ns) > PATIENCE_NS)
     }
 
@@ -227,14 +230,25 @@ impl Joiner {
         })
     }
 
-    /// Forgets the oldest half when there are too many.
+    /// Forgets the oldest when there are too many; what they say later is another connection's.
     fn make_room(&mut self, out: &mut Vec<Event>) {
         while self.halves.len() >= HALVES_MAX {
-            let Some(oldest) = self.halves.keys().next().copied() else {
+            let Some((&oldest, half)) = self.halves.first_key_value() else {
                 return;
             };
+            let conn = half.conn;
             self.settle(oldest, out);
-            self.forget(oldest);
+            match conn {
+                Some(conn) => drop(self.remove(conn)),
+                None => self.forget(oldest),
+            }
+            self.halves.remove(&oldest);
+        }
+        while self.conns.len() >= HALVES_MAX {
+            let Some(&oldest) = self.conns.keys().next() else {
+                return;
+            };
+            self.remove(oldest);
         }
     }
 
@@ -250,6 +264,7 @@ impl Joiner {
         let cost = held.cost();
         half.held.push(held);
         let waiting: usize = half.held.iter().map(Held::cost).sum();
+        self.waiting.insert(id);
         self.held_bytes += cost;
         if waiting > HELD_BYTES_MAX || self.held_bytes > ALL_HELD_BYTES_MAX {
             self.settle(id, out);
@@ -272,8 +287,8 @@ impl Joiner {
         };
         joined.born |= conn.born;
         let conn = joined.conn(id, &conn);
-        if !joined.is_told {
-            joined.is_told = true;
+        if joined.told != Some(joined.socket.trust) {
+            joined.told = Some(joined.socket.trust);
             out.push(Event::Socket {
                 caller,
                 conn,
@@ -309,13 +324,7 @@ impl Joiner {
             .entry(id)
             .or_insert_with(|| Joined::new(caller.process));
         joined.learn(conn, names);
-        if joined.is_told {
-            out.push(Event::Socket {
-                caller: *caller,
-                conn: joined.conn(id, conn),
-                names: joined.socket,
-            });
-        }
+        self.apart.remove(&id);
         if mine.is_none() {
             self.place(conn.id, id, out);
         }
@@ -331,6 +340,7 @@ impl Joiner {
         half.base = *joined.end(half.direction);
         *joined.half(half.direction) = Some(half_id);
         let held = std::mem::take(&mut half.held);
+        self.waiting.remove(&half_id);
         let cost: usize = held.iter().map(Held::cost).sum();
         self.held_bytes = self.held_bytes.saturating_sub(cost);
         for held in held {
@@ -338,8 +348,8 @@ impl Joiner {
         }
     }
 
-    /// No socket is known for what waits: it is told with the only connection of its process that lacks
-    /// this direction, or alone.
+    /// No socket is known for what waits: it is told with the only stream of its process that has none either
+    /// and goes the other way, or alone.
     fn settle(&mut self, half_id: ConnId, out: &mut Vec<Event>) {
         let Some(half) = self.halves.get(&half_id) else {
             return;
@@ -348,30 +358,65 @@ impl Joiner {
             return;
         }
         let (process, direction) = (half.process, half.direction);
-        let id = self.lonely(process, direction).unwrap_or(half_id);
-        let joined = self.conns.entry(id).or_insert_with(|| Joined::new(process));
-        if id != half_id {
-            joined.socket.trust = Trust::Guessed;
+        let id = match self.other_way(half_id, process, direction) {
+            Some(id) => {
+                let joined = self.conns.entry(id).or_insert_with(|| Joined::new(process));
+                joined.socket.trust = Trust::Guessed;
+                self.apart.remove(&id);
+                id
+            }
+            None => {
+                self.conns.insert(half_id, Joined::new(process));
+                self.apart.insert(half_id);
+                if self.apart.len() > CANDIDATES_MAX {
+                    self.apart.pop_first();
+                }
+                half_id
+            }
+        };
+        // What waits as well has its place before: both are announced as what they are.
+        if self.waiting.contains(&id) && id != half_id {
+            self.place(id, id, out);
         }
         self.place(half_id, id, out);
     }
 
-    /// The one connection of a process that has told data and lacks this direction, if there is just one.
-    fn lonely(&mut self, process: ProcessId, direction: Direction) -> Option<ConnId> {
-        let mut lonely = self.conns.iter_mut().filter_map(|(id, joined)| {
-            let lacks = joined.process == process && joined.end(direction).seq == 0;
-            (lacks && joined.is_told).then_some(*id)
+    /// The one stream of a process that has no socket and goes the other way, if there is just one and no
+    /// other goes this way.
+    fn other_way(
+        &self,
+        half_id: ConnId,
+        process: ProcessId,
+        direction: Direction,
+    ) -> Option<ConnId> {
+        let waiting = self
+            .waiting
+            .iter()
+            .filter_map(|id| self.halves.get_key_value(id));
+        let waiting = waiting.filter(|(id, half)| **id != half_id && half.process == process);
+        let waiting = waiting.map(|(id, half)| (*id, half.direction));
+        let apart = self
+            .apart
+            .iter()
+            .filter_map(|id| self.conns.get_key_value(id));
+        let apart = apart.filter(|(_, joined)| joined.process == process);
+        let apart = apart.map(|(id, joined)| {
+            let [write, _] = joined.ends;
+            let way = if write.seq > 0 {
+                Direction::Write
+            } else {
+                Direction::Read
+            };
+            (*id, way)
         });
-        let id = lonely.next()?;
-        lonely.next().is_none().then_some(id)
+        let mut others = waiting.chain(apart);
+        let (id, way) = others.next()?;
+        (others.next().is_none() && way != direction).then_some(id)
     }
 
     fn settle_all(&mut self, is_due: impl Fn(&Half) -> bool) -> Vec<Event> {
-        let halves = self.halves.iter();
-        let due: Vec<ConnId> = halves
-            .filter(|(_, half)| !half.held.is_empty() && is_due(half))
-            .map(|(id, _)| *id)
-            .collect();
+        let due = |id: &&ConnId| self.halves.get(id).is_some_and(&is_due);
+        let due: Vec<ConnId> = self.waiting.iter().filter(due).copied().collect();
         let mut out = Vec::new();
         for id in due {
             self.settle(id, &mut out);
@@ -413,7 +458,7 @@ impl Joiner {
         let Some(joined) = self.remove(id) else {
             return;
         };
-        if joined.is_told {
+        if joined.told.is_some() {
             out.push(Event::Close {
                 caller: *caller,
                 conn: joined.conn(id, conn),
@@ -428,6 +473,7 @@ impl Joiner {
         let Some(half) = self.halves.remove(&half_id) else {
             return;
         };
+        self.waiting.remove(&half_id);
         let joined = half.conn.and_then(|id| self.conns.get_mut(&id));
         if let Some(joined) = joined
             && *joined.half(half.direction) == Some(half_id)
@@ -438,6 +484,7 @@ impl Joiner {
 
     fn remove(&mut self, id: ConnId) -> Option<Joined> {
         let joined = self.conns.remove(&id)?;
+        self.apart.remove(&id);
         for half in joined.halves.into_iter().flatten() {
             self.halves.remove(&half);
         }
@@ -456,6 +503,9 @@ impl Joiner {
     pub fn forget_process(&mut self, process: ProcessId) {
         self.halves.retain(|_, half| half.process != process);
         self.conns.retain(|_, joined| joined.process != process);
+        let (halves, conns) = (&self.halves, &self.conns);
+        self.waiting.retain(|id| halves.contains_key(id));
+        self.apart.retain(|id| conns.contains_key(id));
         self.by_socket.retain(|(owner, _), _| *owner != process);
     }
 }

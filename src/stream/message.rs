@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::event::{Comm, Direction, SocketNames};
+use crate::event::{Comm, Direction, SocketNames, Trust};
 
 /// A connection's name in one run: `c1`, `c2`, … in the order of their first events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -158,6 +158,8 @@ pub enum Message {
         origin: Origin,
         /// Why.
         reason: CloseReason,
+        /// The last word on how well it is known what belongs to it.
+        trust: Trust,
         /// Length of each direction's stream, by [`Direction`].
         totals: [u64; 2],
     },

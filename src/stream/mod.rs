@@ -7,7 +7,9 @@ pub mod message;
 use std::collections::{BTreeMap, HashMap};
 
 use crate::event::wire::ConnState;
-use crate::event::{Caller, Conn, ConnId, Data, Direction, Event, Missing, ProcessId, SocketNames};
+use crate::event::{
+    Caller, Conn, ConnId, Data, Direction, Event, Missing, ProcessId, SocketNames, Trust,
+};
 
 pub use join::Joiner;
 pub use message::{Cause, CloseReason, ConnName, Gap, Message, Origin, Payload};
@@ -82,6 +84,8 @@ struct Progress {
 struct Stream {
     process: ProcessId,
     origin: Origin,
+    /// How well it is known what belongs to it.
+    trust: Trust,
     progress: [Progress; 2],
 }
 
@@ -126,7 +130,8 @@ impl Tracker {
                     socket,
                     ..Sight::default()
                 };
-                self.stream(&caller, &conn, names, sight, &mut out);
+                let stream = self.stream(&caller, &conn, names, sight, &mut out);
+                stream.trust = socket.trust;
             }
             Event::Close {
                 caller,
@@ -226,6 +231,7 @@ impl Tracker {
             Stream {
                 process: caller.process,
                 origin,
+                trust: sight.socket.trust,
                 // What the kernel side counted before the first record that arrives is a gap from 0.
                 progress: Default::default(),
             }
@@ -339,6 +345,7 @@ impl Stream {
         out.push(Message::Close {
             origin: self.origin,
             reason,
+            trust: self.trust,
             totals,
         });
     }

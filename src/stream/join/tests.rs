@@ -153,10 +153,53 @@ fn what_has_no_socket_is_let_go() {
         ["open5 none", "write5@0#0 ask"]
     );
     assert!(joiner.push(data(6, Read, 0, 0, "answer")).is_empty());
-    assert_eq!(words(&joiner.finish()), ["read5@0#0 answer"]);
+    assert_eq!(words(&joiner.finish()), ["open5 guess", "read5@0#0 answer"]);
     // A third one belongs to none of them.
     joiner.push(data(9, Write, 0, 0, "other"));
     assert_eq!(words(&joiner.finish()), ["open9 none", "write9@0#0 other"]);
+}
+
+/// Another connection's answer would be put into one whose socket is known, or one of several be guessed.
+#[test]
+fn only_what_is_alone_is_guessed() {
+    let mut joiner = Joiner::default();
+    joiner.push(data(5, Write, 0, 0, "ask"));
+    joiner.push(socket(5, Write, INODE));
+    joiner.push(data(6, Read, 0, 0, "stranger"));
+    assert_eq!(
+        words(&joiner.finish()),
+        ["open6 none", "read6@0#0 stranger"]
+    );
+    joiner.push(data(7, Write, 0, 0, "one"));
+    joiner.push(data(8, Write, 0, 0, "other"));
+    let told = words(&joiner.finish());
+    assert!(told.contains(&"open7 none".to_owned()), "{told:?}");
+    assert!(!told.iter().any(|word| word.ends_with("guess")), "{told:?}");
+    // Both wait, and nothing else does.
+    let mut joiner = Joiner::default();
+    joiner.push(data(5, Write, 0, 0, "ask"));
+    joiner.push(data(6, Read, 0, 0, "answer"));
+    let told = words(&joiner.finish());
+    assert_eq!(told[0], "open6 guess");
+    assert_eq!(
+        told.iter().filter(|word| word.starts_with("open")).count(),
+        1
+    );
+}
+
+/// A program that makes up contexts would fill our memory, or take our time.
+#[test]
+fn connections_are_bounded() {
+    let mut joiner = Joiner::default();
+    for n in 0..HALVES_MAX as u64 + 5000 {
+        joiner.push(data(n, Write, 0, 0, "x"));
+        if n % 64 == 0 {
+            joiner.finish();
+        }
+    }
+    assert!(joiner.halves.len() <= HALVES_MAX);
+    assert!(joiner.conns.len() <= HALVES_MAX);
+    assert!(joiner.waiting.len() <= 64 && joiner.apart.len() <= CANDIDATES_MAX);
 }
 
 /// What waits is lost when its process ends.
