@@ -26,6 +26,7 @@ pub struct Conn {
     pub local: Option<String>,
     pub peer: Option<String>,
     pub fd: Option<i64>,
+    pub joined_by: String,
     pub close: Option<String>,
     pub functions: Vec<String>,
 }
@@ -183,6 +184,7 @@ impl Captured {
                 let text = |name: &str| line[name].as_str().map(str::to_owned);
                 (conn.role, conn.local, conn.peer) = (text("role"), text("local"), text("peer"));
                 conn.fd = line["fd"].as_i64();
+                conn.joined_by = line["joined_by"].as_str().unwrap().to_owned();
             }
             "tls.data" => conn.push(line),
             "tls.close" => {

@@ -1,6 +1,7 @@
 //! Probes placed by a report of the test's own, without discovery: for functions that it would not find,
 //! or must not.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use agentsight::event::{ConnId, Direction, Event};
 use agentsight::image::debug_file::DebugDirs;
 use agentsight::image::{FileOff, ImageFile, VirtAddr};
 use agentsight::plan::ProbePlan;
+use agentsight::stream::Joiner;
 use agentsight::symdb::{ResultShape, Role, SymbolDb};
 use goblin::elf::Elf;
 
@@ -29,7 +31,7 @@ impl Direct {
     pub fn open() -> Self {
         let session = Session::open(&Settings {
             only_targets: false,
-            ring_bytes: 1 << 20,
+            ring_bytes: 1 << 24,
             max_bytes: u64::MAX,
         })
         .unwrap();
@@ -55,6 +57,39 @@ impl Direct {
         while let Ok(event) = self.ring.events.recv_timeout(Duration::from_millis(200)) {
             self.events.push(event);
         }
+    }
+
+    /// The same until somebody is done.
+    pub fn listen_while(&mut self, is_busy: impl Fn() -> bool) {
+        while is_busy() {
+            self.listen();
+        }
+        self.listen();
+    }
+
+    /// What each joined connection of a process wrote and read, sorted.
+    pub fn streams_of(&self, pid: u64) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut joiner = Joiner::default();
+        let pushed = self
+            .events
+            .iter()
+            .flat_map(|event| joiner.push(event.clone()));
+        let mut told: Vec<_> = pushed.collect();
+        told.extend(joiner.finish());
+        let mut streams: BTreeMap<ConnId, [Vec<u8>; 2]> = BTreeMap::new();
+        for event in &told {
+            let Event::Data { caller, conn, data } = event else {
+                continue;
+            };
+            if u64::from(caller.process.pid) == pid {
+                let stream = &mut streams.entry(conn.id).or_default()[data.direction as usize];
+                assert_eq!(data.offset, stream.len() as u64, "{:?}", conn.id);
+                stream.extend(&data.payload);
+            }
+        }
+        let mut streams: Vec<_> = streams.into_values().map(<(_, _)>::from).collect();
+        streams.sort();
+        streams
     }
 
     /// Each connection's plaintext, as `w:…` and `r:…` in the order of the calls, and its end.
@@ -195,8 +230,12 @@ pub fn address(path: &Path, symbol: &str) -> Guard {
 /// something was seen.
 pub fn attach_and_detach(path: &Path, cycles: usize) -> usize {
     let file = ImageFile::open(path).unwrap();
-    let report =
+    let mut report =
         discover::examine(&file, &SymbolDb::load().unwrap(), &DebugDirs::default()).unwrap();
+    for finding in &mut report.findings {
+        let functions = &mut finding.functions;
+        functions.retain(|of| of.unprobed.is_none() && of.covered_by.is_none());
+    }
     assert!(!report.findings.is_empty());
     let deadline = Instant::now() + 3 * PATIENCE;
     let mut direct = Direct::open();

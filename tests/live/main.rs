@@ -19,6 +19,11 @@ mod harm;
 mod limits;
 mod peer;
 mod programs;
+mod rust;
+mod rust_agent;
+mod rust_load;
+mod rust_programs;
+mod rust_traits;
 mod static_libraries;
 mod static_programs;
 #[path = "../support/mod.rs"]

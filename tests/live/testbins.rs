@@ -24,7 +24,7 @@ impl Deref for Own {
 }
 
 /// With all that lies beside it: its debug file, its library.
-fn own(mut testbin: Testbin) -> Own {
+pub fn own(mut testbin: Testbin) -> Own {
     let dir = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(testbin.path.parent().unwrap()).unwrap() {
         let entry = entry.unwrap();
