@@ -113,6 +113,68 @@ fn root_curl_cffi() {
     assert_crosswise("curl_cffi", &captured, &peer.finish());
 }
 
+/// The same library with its error calls telling other files and reasons, so that `SSL_write` cannot be
+/// found: its records are watched instead, at medium confidence, and tell the same bytes.
+#[test]
+fn root_curl_cffi_record_by_record() {
+    if !is_root() || !is_extended() {
+        return;
+    }
+    let wheels = require!(wheels::installed());
+    let folder = unrecognisable(&wheels);
+    let library = wheels::library(folder.path(), "curl_cffi", "_wrapper.");
+    let peer = require!(Peer::start("files"));
+    peer.file("body", &noise(2_000_000));
+    let capture = Capture::start(&library, &[]);
+    let url = format!("{}/body", peer.url());
+    let mut command = python(&peer, folder.path(), CURL_CFFI_CLIENT, &[&url]).unwrap();
+    let (pid, _) = peer.run(&mut command);
+    let captured = of_process(capture.stop(), pid);
+    for conn in captured.conns.values() {
+        let functions = ["boringssl::seal_scatter", "boringssl::open_gather"];
+        assert_eq!(conn.functions, functions);
+        assert_eq!(conn.joined_by, "bytes");
+    }
+    assert_crosswise("curl_cffi, its records", &captured, &peer.finish());
+}
+
+/// A copy of the packages in which curl_cffi's error calls say nothing that is known.
+fn unrecognisable(wheels: &Path) -> tempfile::TempDir {
+    const REASONS: [u8; 4] = [66, 134, 194, 215];
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(wheels).unwrap().flatten() {
+        let name = entry.file_name();
+        if name != "curl_cffi" {
+            std::os::unix::fs::symlink(entry.path(), folder.path().join(name)).unwrap();
+        }
+    }
+    let from = wheels.join("curl_cffi");
+    let mut copy = Command::new("cp");
+    let copied = copy.arg("-r").arg(from).arg(folder.path()).status();
+    assert!(copied.unwrap().success());
+    let path = wheels::library(folder.path(), "curl_cffi", "_wrapper.");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let mut replace = |from: &[u8], to: &[u8]| {
+        let places: Vec<_> = memchr::memmem::find_iter(&bytes, from).collect();
+        for at in places {
+            bytes[at..at + to.len()].copy_from_slice(to);
+        }
+    };
+    replace(b"ssl_lib.cc", b"xxx_lib.cc");
+    replace(b"s3_pkt.cc", b"xx_pkt.cc");
+    // `mov r32, imm32` into the registers of arguments.
+    for register in [0xb9, 0xba, 0xbe, 0xbf] {
+        for reason in REASONS {
+            let load = |low: u8| [register, low, 0, 0, 0];
+            replace(&load(reason), &load(reason + 7));
+        }
+        replace(&[register, 226, 0, 0, 0], &[register, 233, 0, 0, 0]);
+        replace(&[register, 35, 1, 0, 0], &[register, 42, 1, 0, 0]);
+    }
+    std::fs::write(&path, bytes).unwrap();
+    folder
+}
+
 const GRPC_PAIR: &str = r#"
 import grpc
 from concurrent import futures
