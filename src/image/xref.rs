@@ -39,7 +39,10 @@ pub fn find(image: &Image<'_>, decoder: &Decoder<'_>, targets: &[VirtAddr]) -> V
     for (start, code) in image.code_ranges() {
         if decoder.is_x86() {
             relative_to_ip(code, start, &targets, &mut found);
-            immediates(code, start, decoder, &targets, &mut found);
+            // Code that may be loaded anywhere has no address in an instruction.
+            if image.file_type == object::elf::ET_EXEC.0 {
+                immediates(code, start, decoder, &targets, &mut found);
+            }
         } else {
             page_relative(code, start, &targets, &mut found);
         }
