@@ -30,8 +30,13 @@ const DECRYPT: &str = "rustls::decrypt";
 /// All of them that the twin has must be found; a column of the table each.
 const MUST: &[&str] = &[RING_SEAL, RING_OPEN, AWS_LC_SEAL, AWS_LC_OPEN];
 
-/// They may be found beyond that.
-const MAY: &[&str] = &[ENCRYPT, DECRYPT];
+/// rustls's own methods, a column each. They must be found as well, except where a build is [`is_hard`].
+const METHODS: &[&str] = &[ENCRYPT, DECRYPT];
+
+/// Too much stays on the stack without optimisation; rustls 0.21 optimised for size does not tell its methods for TLS 1.3.
+fn is_hard(name: &str) -> bool {
+    name.contains(".debug.") || name.starts_with("0.21") && name.contains(".size.")
+}
 
 /// What rustls calls through ring's tables, by the ends of their paths, which had other middles once.
 const RING: &[(&str, &str)] = &[
@@ -86,6 +91,9 @@ fn the_judge_of_rust_twins_tells_right_from_wrong() {
     let is_needed = |(name, ..): &Place| MUST.contains(&name.as_str());
     row.found.retain(|place| !is_needed(place));
     assert_eq!(row.faults().len(), 4);
+    row.name = row.name.replace(".debug.", ".lto.");
+    row.found.retain(|(name, ..)| name != ENCRYPT);
+    assert_eq!(row.faults().len(), 4 + row.true_ones(ENCRYPT).count());
     for place in &all {
         let (name, vaddr, offset) = place.clone();
         let lies = [
@@ -182,10 +190,9 @@ impl Row {
     }
 
     fn unseen(&self) -> impl Iterator<Item = &Place> {
-        let must = self
-            .truth
-            .iter()
-            .filter(|(name, ..)| MUST.contains(&name.as_str()));
+        let methods = if is_hard(&self.name) { &[] } else { METHODS };
+        let is_must = |(name, ..): &&Place| [MUST, methods].concat().contains(&name.as_str());
+        let must = self.truth.iter().filter(is_must);
         must.filter(|place| !self.found.contains(place))
     }
 
@@ -278,7 +285,7 @@ fn discovery_name(symbol: &str) -> Option<&'static str> {
 }
 
 fn table(rows: &[Row]) -> String {
-    let columns = [MUST, MAY].concat();
+    let columns = [MUST, METHODS].concat();
     let mut text = format!("| program | {} |\n", columns.join(" | "));
     writeln!(text, "|---|{}", "---|".repeat(columns.len())).unwrap();
     for row in rows {

@@ -135,6 +135,35 @@ fn an_embedded_program_is_not_this_one() {
     }
 }
 
+/// rustls that is laid out in a way that nobody knows yet would be passed over without a word; a program that only
+/// mentions it has nothing to tell.
+#[test]
+fn rustls_that_cannot_be_read_is_told() {
+    for (options, is_told) in [
+        (&["-DPOINTER", "-pie", "-fPIE"][..], true),
+        (&["-DPOINTER", "-no-pie", "-fno-pie"], true),
+        (&["-pie", "-fPIE"], false),
+        (&["-no-pie", "-fno-pie"], false),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let source = "const char path[] = \"/registry/src/rustls-0.23.46/src/conn.rs\";
+             const char label[] = \"CLIENT_TRAFFIC_SECRET_0\";
+             #ifdef POINTER
+             const char *volatile place = path;
+             #endif
+             int main(int n, char **v) { return path[n] + label[n]; }";
+        let path = require!(compile(&folder, source, options));
+        let report = look(&path, &[]);
+        assert!(of_rustls(&report).is_empty(), "{options:?}");
+        let refused: Vec<_> = report.refused.iter().map(|r| r.library.as_str()).collect();
+        assert_eq!(
+            refused,
+            Vec::from_iter(is_told.then_some("rustls")),
+            "{options:?}"
+        );
+    }
+}
+
 /// Rust programs without TLS have none.
 #[test]
 fn other_rust_programs_have_none() {

@@ -13,6 +13,7 @@ use super::super::Case;
 use super::super::evidence::Method;
 use super::Kind;
 use super::evp::{self, KEYS, LENGTHS, Slot, Table};
+use super::own::{Own, Unwind};
 use crate::image::insn::Decoder;
 use crate::image::stores::{self, Region, Written};
 use crate::image::unwind::UnwindTable;
@@ -60,18 +61,17 @@ fn key_of(head: u32) -> Option<u8> {
     heads().contains(&bytes).then_some(key)
 }
 
-/// Finds the unwind table, if there is one.
-type Unwind<'u, 'a> = &'u dyn Fn() -> Option<&'u UnwindTable<'a>>;
-
 /// All tables of one file; of BoringSSL only some if its own functions are `watched`, and nobody wants the others.
 pub(super) fn tables<'u, 'a>(
     case: &Case<'a>,
     decoder: &Decoder<'a>,
     unwind: Unwind<'u, 'a>,
+    own: &Own<'_, '_>,
     watched: bool,
 ) -> Vec<Table> {
     let pointers = case.pointers();
-    let standing = standing(case);
+    let mut standing = standing(case, own);
+    standing.retain(|table| own.is_function(table.seal) && own.is_function(table.open));
     // Every copy has ChaCha20-Poly1305, whose table stands.
     let is_unwanted = watched && standing.iter().all(|one| one.kind == Kind::BoringSsl);
     if standing.is_empty() || is_unwanted {
@@ -142,7 +142,7 @@ fn search(patterns: &[[u8; 4]], data: &[u8], mut hit: impl FnMut(usize)) {
 }
 
 /// Tables that stand in the file: where words hold addresses.
-fn standing(case: &Case<'_>) -> Vec<Table> {
+fn standing(case: &Case<'_>, own: &Own<'_, '_>) -> Vec<Table> {
     let pointers = case.pointers();
     let mut places = Vec::new();
     if !pointers.is_relocated() {
@@ -163,6 +163,7 @@ fn standing(case: &Case<'_>) -> Vec<Table> {
     }
     places
         .iter()
+        .filter(|place| own.is_data(**place))
         .filter_map(|place| standing_at(pointers, *place))
         .collect()
 }

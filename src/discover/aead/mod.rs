@@ -10,6 +10,7 @@
 mod evp;
 mod init;
 pub(super) mod names;
+mod own;
 mod ring;
 
 use std::collections::BTreeMap;
@@ -121,11 +122,12 @@ pub(super) fn providers(case: &Case<'_>, watched: bool) -> Vec<Provider> {
     let Some(decoder) = Decoder::new(case.image) else {
         return Vec::new();
     };
-    let mut providers = ring::find(case);
     let unwind = std::cell::OnceCell::new();
     let unwind = || unwind.get_or_init(|| UnwindTable::new(case.image)).as_ref();
+    let own = own::Own::new(case, &decoder, &unwind);
+    let mut providers = ring::find(case, &own);
     providers.extend(evp::providers(&init::tables(
-        case, &decoder, &unwind, watched,
+        case, &decoder, &unwind, &own, watched,
     )));
     // Tables may be filled in ways that are not known here.
     for (kind, is_ring) in [(Kind::Ring, true), (Kind::BoringSsl, false)] {

@@ -9,6 +9,7 @@
 //! functions and lie side by side, and so does the third: without such a pair nothing is believed, and a pair alone
 //! only if something else says that ring is inside.
 
+use super::own::Own;
 use super::{Kind, Place, Provider, TableFunction};
 use crate::discover::Case;
 use crate::discover::evidence::Method;
@@ -49,8 +50,12 @@ pub(super) struct Algorithm {
 }
 
 /// Each copy of ring.
-pub(super) fn find(case: &Case<'_>) -> Vec<Provider> {
-    let all = candidates(case);
+pub(super) fn find(case: &Case<'_>, own: &Own<'_, '_>) -> Vec<Provider> {
+    let mut all = candidates(case);
+    let is_function = |addr| own.is_function(addr);
+    all.retain(|one| {
+        own.is_data(one.place) && [one.init, one.seal, one.open].into_iter().all(is_function)
+    });
     let pairs = pairs(&all);
     let of_pair = |(small, large): &(Algorithm, Algorithm)| {
         let chacha = chacha(&all, small, &pairs);

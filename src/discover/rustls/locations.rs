@@ -6,7 +6,7 @@
 //! position-independent file that word is one that the loader relocates, which it does for no payload.
 //!
 //! Layout: { file: &str, line: u32, column: u32 }, 24 bytes, in all versions of rustc up to 1.100; since 1.89 a zero
-//! stands behind the file name, which the length does not count.
+//! stands behind the file name, which the length of 1.89 counts and that of later ones does not.
 //! Source: <https://github.com/rust-lang/rust/blob/1.95.0/library/core/src/panic/location.rs>
 
 use object::elf;
@@ -69,6 +69,11 @@ impl<'a> Locations<'a> {
         self.all.get(at.ok()?)
     }
 
+    /// None that could be read: no Rust program, or not one whose places are laid out as is known here.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Location<'a>> {
         self.all.iter()
@@ -94,6 +99,7 @@ impl<'a> Texts<'a> {
             let at = usize::try_from(addr.checked_sub(*start)?).ok()?;
             bytes.get(at..at.checked_add(len)?)
         })?;
+        let bytes = bytes.strip_suffix(b"\0").unwrap_or(bytes);
         let is_path =
             bytes.ends_with(b".rs") && bytes.iter().all(|byte| (b' '..0x7f).contains(byte));
         is_path.then(|| std::str::from_utf8(bytes).ok()).flatten()
@@ -164,5 +170,22 @@ fn fixed<'a>(image: &Image<'a>, texts: &Texts<'a>, all: &mut Vec<Location<'a>>) 
                 all.push(location);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// rustc 1.89 counts the zero behind the name; programs of that one version would have no places at all.
+    #[test]
+    fn a_counted_zero_is_not_a_part_of_the_path() {
+        let texts = Texts {
+            ranges: vec![(0x1000, b"src/conn.rs\0src/tls.rsx")],
+        };
+        assert_eq!(texts.path(0x1000, 11), Some("src/conn.rs"));
+        assert_eq!(texts.path(0x1000, 12), Some("src/conn.rs"));
+        assert_eq!(texts.path(0x100c, 10), Some("src/tls.rs"));
+        assert_eq!(texts.path(0x100c, 11), None);
     }
 }

@@ -5,11 +5,15 @@ use aho_corasick::packed;
 use memchr::memchr;
 
 use crate::discover::Case;
+use crate::image::VirtAddr;
 
 /// Longest version that is believed.
 const VERSION_MAX: usize = 32;
 /// Most mentions that are looked at. Large programs have some thousands.
 const MENTIONS_MAX: usize = 1 << 16;
+
+/// Most places of rustls's paths that are kept.
+const PATHS_MAX: usize = 64;
 
 /// What is searched: folders of crates, whose names end with their versions, and texts that stand for themselves.
 const NEEDLES: [&[u8]; 8] = [
@@ -28,6 +32,8 @@ const NEEDLES: [&[u8]; 8] = [
 pub(super) struct Traces {
     /// rustls; the inner one is the version, if it is told.
     pub rustls: Option<Option<String>>,
+    /// Where paths tell its version, some of them.
+    pub rustls_paths: Vec<VirtAddr>,
     /// ring; the inner one is `ring 0.17.14`.
     pub ring: Option<Option<String>>,
     /// AWS-LC, as a C library or behind Rust; the inner one is `aws-lc-rs 1.16.3` or `aws-lc-sys 0.47.0`.
@@ -46,21 +52,27 @@ impl Traces {
             return traces;
         };
         let mut found = false;
-        for (_, data) in case.image.constant_ranges() {
-            found |= traces.look(&searcher, data);
+        for (base, data) in case.image.constant_ranges() {
+            found |= traces.look(&searcher, base, data);
         }
         if !found {
-            for (_, data) in case.image.code_ranges() {
-                traces.look(&searcher, data);
+            for (base, data) in case.image.code_ranges() {
+                traces.look(&searcher, base, data);
             }
         }
         traces
     }
 
-    fn look(&mut self, searcher: &packed::Searcher, data: &[u8]) -> bool {
+    fn look(&mut self, searcher: &packed::Searcher, base: u64, data: &[u8]) -> bool {
         let mut found = false;
         for hit in searcher.find_iter(data).take(MENTIONS_MAX) {
-            found |= self.note(hit.pattern().as_usize(), data, hit.start(), hit.end());
+            let needle = hit.pattern().as_usize();
+            let is_told = self.note(needle, data, hit.start(), hit.end());
+            found |= is_told;
+            if is_told && needle == 0 && self.rustls_paths.len() < PATHS_MAX {
+                let at = base.wrapping_add(hit.start() as u64);
+                self.rustls_paths.push(VirtAddr(at));
+            }
         }
         found
     }

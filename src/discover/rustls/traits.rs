@@ -17,7 +17,7 @@ use crate::symdb::Role;
 use crate::symdb::rustls::{Convention, RecordLayout, RecordLayouts};
 
 /// The crate.
-const RUSTLS: &str = "rustls";
+pub(super) const RUSTLS: &str = "rustls";
 /// Most functions of one provider.
 const FUNCTIONS_MAX: usize = 64;
 
@@ -40,17 +40,53 @@ pub(super) struct Provider {
     pub name: Option<String>,
     /// The same with its version.
     pub described: Option<String>,
+    /// Each of them tells the name by itself.
+    pub is_named: bool,
+    /// The version of rustls that they belong to, if the source paths of them all tell one.
+    pub version: Option<String>,
     /// `rustls::encrypt` and `rustls::decrypt`, each name at several addresses.
     pub functions: Vec<Function>,
+}
+
+impl Provider {
+    fn new(name: Option<String>, paths: &Paths) -> Self {
+        Self {
+            described: name.as_deref().map(|name| paths.describe(name)),
+            name,
+            is_named: true,
+            version: None,
+            functions: Vec::new(),
+        }
+    }
+
+    fn count(&self, role: Role) -> usize {
+        let functions = self.functions.iter();
+        functions.filter(|function| function.role == role).count()
+    }
+
+    fn has_both(&self) -> bool {
+        let sent = self.count(Role::Write);
+        sent > 0 && sent == self.count(Role::Read)
+    }
+}
+
+impl Traits {
+    /// The one provider that rustls uses here, if nothing leaves room for another.
+    pub fn only_provider(&self) -> Option<&Provider> {
+        let [provider] = self.providers.as_slice() else {
+            return None;
+        };
+        let is_whole = self.refused.is_empty() && provider.has_both();
+        (is_whole && provider.is_named && provider.name.is_some()).then_some(provider)
+    }
 }
 
 /// All of one file. `Ok(None)`: no rustls here.
 ///
 /// # Errors
 /// The database is damaged.
-pub(super) fn find(case: &Case<'_>) -> Result<Option<Traits>> {
-    let locations = Locations::gather(case);
-    let paths = Paths::of(case.image, &locations);
+pub(super) fn find<'a>(case: &Case<'a>, locations: &Locations<'a>) -> Result<Option<Traits>> {
+    let paths = Paths::of(case.image, locations);
     let named = symbols::methods(case);
     let versions = paths.versions(RUSTLS).cloned();
     if versions.is_none() && named.is_empty() {
@@ -84,8 +120,9 @@ pub(super) fn find(case: &Case<'_>) -> Result<Option<Traits>> {
     known.dedup_by_key(|layout| layout.since.clone());
     let gathered = Gather {
         case,
-        locations: &locations,
+        locations,
         named: &named,
+        layouts: &layouts,
         unwind: UnwindTable::new(case.image),
         found: BTreeMap::new(),
     };
@@ -98,12 +135,15 @@ struct Candidate<'a> {
     convention: Convention,
     way: Way,
     vtables: Vec<(Found<'a>, String)>,
+    /// It was taken for another method as well: nothing makes up for that.
+    is_contradicted: bool,
 }
 
 struct Gather<'c, 'a> {
     case: &'c Case<'a>,
     locations: &'c Locations<'a>,
     named: &'c BTreeMap<VirtAddr, Named>,
+    layouts: &'c RecordLayouts,
     unwind: Option<UnwindTable<'a>>,
     found: BTreeMap<VirtAddr, Candidate<'a>>,
 }
@@ -116,38 +156,48 @@ impl<'a> Gather<'_, 'a> {
             }
         }
         self.by_names(layouts);
-        let mut providers: BTreeMap<Option<String>, Vec<Function>> = BTreeMap::new();
+        let mut providers: BTreeMap<Option<String>, Provider> = BTreeMap::new();
+        let mut versions: BTreeMap<Option<String>, BTreeSet<String>> = BTreeMap::new();
         let only = self.only_provider();
-        for (addr, candidate) in &self.found {
-            let provider = self.provider(*addr, candidate).or_else(|| only.clone());
+        // Those that contradict each other have been refused.
+        let sound = |(_, candidate): &(&VirtAddr, &Candidate<'a>)| !candidate.is_contradicted;
+        for (addr, candidate) in self.found.iter().filter(sound) {
+            let own = self.provider(*addr, candidate);
+            let name = own.clone().or_else(|| only.clone());
             match self.function(*addr, candidate) {
-                Ok(function) => providers.entry(provider).or_default().push(function),
+                Ok(function) => {
+                    let new = || Provider::new(name.clone(), &traits.paths);
+                    let provider = providers.entry(name.clone()).or_insert_with(new);
+                    provider.is_named &= own.is_some();
+                    provider.functions.push(function);
+                    versions.entry(name).or_default().extend({
+                        let methods = candidate.vtables.iter();
+                        methods.flat_map(|(method, _)| versions_told(&method.places))
+                    });
+                }
                 Err(reason) => traits.refused.push(reason),
             }
         }
-        for (name, mut functions) in providers {
-            if functions.len() > FUNCTIONS_MAX {
+        for (name, mut provider) in providers {
+            let (sent, received) = (provider.count(Role::Write), provider.count(Role::Read));
+            if sent + received > FUNCTIONS_MAX {
                 traits.refused.push(format!(
                     "{} trait methods of {}: more than any provider has",
-                    functions.len(),
+                    sent + received,
                     name.as_deref().unwrap_or("one provider")
                 ));
                 continue;
             }
-            let count = |role| functions.iter().filter(|f| f.role == role).count();
-            let (sent, received) = (count(Role::Write), count(Role::Read));
             if sent != received {
                 traits.refused.push(format!(
                     "{sent} methods that encrypt and {received} that decrypt: some were not found"
                 ));
             }
+            let functions = &mut provider.functions;
             functions.sort_by(|a, b| (&a.name, a.vaddr).cmp(&(&b.name, b.vaddr)));
-            let described = name.as_deref().map(|name| traits.paths.describe(name));
-            traits.providers.push(Provider {
-                name,
-                described,
-                functions,
-            });
+            let versions = versions.remove(&name).unwrap_or_default();
+            provider.version = versions.first().filter(|_| versions.len() == 1).cloned();
+            traits.providers.push(provider);
         }
         let is_empty = traits.providers.is_empty() && !layouts.is_empty();
         if is_empty {
@@ -173,19 +223,29 @@ impl<'a> Gather<'_, 'a> {
             }
             methods.extend(more);
         }
+        // With two versions inside, each method is judged by the layout of its own.
+        let is_own = |method: &Found<'_>| {
+            let told = versions_told(&method.places);
+            let mut layouts = told.iter().filter_map(|version| self.layouts.of(version));
+            told.is_empty() || layouts.any(|own| own.since == layout.since)
+        };
+        methods.retain(is_own);
         for method in methods {
             let addr = method.vtable.method;
             let candidate = self.found.entry(addr).or_insert_with(|| Candidate {
                 convention,
                 way: method.way,
                 vtables: Vec::new(),
+                is_contradicted: false,
             });
+            if candidate.is_contradicted {
+                continue;
+            }
             if candidate.convention != convention || candidate.way != method.way {
                 traits
                     .refused
                     .push(format!("{addr}: may be more than one method"));
-                // Without evidence it will not become a function.
-                candidate.vtables.clear();
+                candidate.is_contradicted = true;
                 continue;
             }
             let known = candidate.vtables.iter();
@@ -220,6 +280,7 @@ impl<'a> Gather<'_, 'a> {
                 convention,
                 way: named.way,
                 vtables: Vec::new(),
+                is_contradicted: false,
             });
         }
     }
@@ -266,7 +327,7 @@ impl<'a> Gather<'_, 'a> {
         evidence.extend(named.map(|named| named.evidence.clone()));
         evidence.sort_by_key(|evidence| evidence.method);
         if evidence.is_empty() {
-            return Err(format!("{addr}: nothing but contradictions speak for it"));
+            return Err(format!("{addr}: a symbol says that it is the other method"));
         }
         let methods: BTreeSet<_> = evidence.iter().map(|e| e.method).collect();
         let (name, role) = match candidate.way {
@@ -301,6 +362,16 @@ impl<'a> Gather<'_, 'a> {
             unprobed: None,
         })
     }
+}
+
+/// The versions of rustls in whose source these places are.
+fn versions_told(places: &[Location<'_>]) -> BTreeSet<String> {
+    let sources = places
+        .iter()
+        .filter_map(|location| SourceFile::parse(location.path));
+    let own = sources.filter(|source| source.package == RUSTLS);
+    own.filter_map(|source| source.version.map(str::to_owned))
+        .collect()
 }
 
 fn vtable_evidence(method: &Found<'_>) -> Evidence {

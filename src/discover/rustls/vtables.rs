@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::locations::{Location, Locations};
-use super::methods::{self, Way};
+use super::methods::{self, Touched, Way};
 use crate::discover::Case;
 use crate::image::function::{Body, Functions};
 use crate::image::insn::{Decoder, Effect, Flow, Insn, REGISTERS};
@@ -41,6 +41,8 @@ const METHODS_MAX: usize = 10;
 const ALGORITHMS_MAX: usize = 1 << 14;
 /// Calls from a method to where the vtable's address is formed.
 const DEPTH_MAX: usize = 2;
+/// Vtables that are looked at in one function; makers form the addresses of a few.
+const VTABLES_OF_ONE_MAX: usize = 256;
 /// Functions that are looked at for one method.
 const FUNCTIONS_OF_ONE_MAX: usize = 24;
 /// Places in the source that code is searched for.
@@ -89,6 +91,14 @@ struct Mentions {
     calls: Vec<VirtAddr>,
 }
 
+/// What one method does, whichever vtable it is in.
+struct Code {
+    touched: Touched,
+    places: Vec<VirtAddr>,
+    size: u64,
+    is_whole: bool,
+}
+
 /// What the maker of an encrypter or decrypter leads to.
 #[derive(Default)]
 struct Made<'a> {
@@ -104,6 +114,7 @@ pub(super) struct Search<'c, 'a> {
     functions: Functions<'a>,
     unwind: Option<UnwindTable<'a>>,
     known: RefCell<BTreeMap<VirtAddr, Rc<Mentions>>>,
+    read: RefCell<BTreeMap<VirtAddr, Rc<Code>>>,
     /// Whether a function never comes back.
     endless: RefCell<BTreeMap<VirtAddr, bool>>,
 }
@@ -119,6 +130,7 @@ impl<'c, 'a> Search<'c, 'a> {
             functions: Functions::new(case.image, decoder, Edges::default()),
             unwind: UnwindTable::new(case.image),
             known: RefCell::new(BTreeMap::new()),
+            read: RefCell::new(BTreeMap::new()),
             endless: RefCell::new(BTreeMap::new()),
         })
     }
@@ -126,25 +138,41 @@ impl<'c, 'a> Search<'c, 'a> {
     /// By the constants of cipher suites.
     pub fn by_algorithms(&self, layout: &RecordLayout) -> Vec<Method<'a>> {
         let mut found = Vec::new();
+        let mut seen = BTreeSet::new();
         for algorithm in algorithms(self.case.pointers(), usize::from(layout.makers.methods)) {
-            found.extend(self.makers(layout, algorithm).unwrap_or_default());
+            let makers = self.makers(layout, algorithm);
+            // Others that share both would lead to the same methods.
+            if let Some((encrypter, decrypter)) = makers.filter(|makers| seen.insert(*makers)) {
+                let origin = Origin::Algorithm(algorithm);
+                let made = self.made_by_both(layout, encrypter, decrypter, origin);
+                found.extend(made.unwrap_or_default());
+            }
         }
         found
     }
 
-    /// The methods that an algorithm leads to: some for each way, or it is not one.
-    fn makers(&self, layout: &RecordLayout, algorithm: VirtAddr) -> Option<Vec<Method<'a>>> {
+    /// The methods of an algorithm that make an encrypter and a decrypter.
+    fn makers(&self, layout: &RecordLayout, algorithm: VirtAddr) -> Option<(VirtAddr, VirtAddr)> {
         let maker = |n: u8| {
             let at = METHODS_AT + 8 * u64::from(n);
             self.case.pointers().at_offset(algorithm, at)
         };
-        let origin = Origin::Algorithm(algorithm);
-        let encrypter = maker(layout.makers.encrypter)?;
+        let makers = layout.makers;
+        maker(makers.encrypter).zip(maker(makers.decrypter))
+    }
+
+    /// The methods that an algorithm leads to: some for each way, or it is not one.
+    fn made_by_both(
+        &self,
+        layout: &RecordLayout,
+        encrypter: VirtAddr,
+        decrypter: VirtAddr,
+        origin: Origin,
+    ) -> Option<Vec<Method<'a>>> {
         let encrypters = self.made_by(layout, Way::Encrypt, encrypter, origin);
         if encrypters.methods.is_empty() {
             return None;
         }
-        let decrypter = maker(layout.makers.decrypter)?;
         let decrypters = self.made_by(layout, Way::Decrypt, decrypter, origin);
         let (mut found, mut others) = (encrypters.methods, decrypters.methods);
         // What both form the address of is neither: an error that both can tell. Where no table says how far a function
@@ -189,7 +217,7 @@ impl<'c, 'a> Search<'c, 'a> {
                 let vtables = mentions.vtables.iter();
                 let methods = vtables
                     .filter_map(|vtable| self.method(layout, way, *vtable, Origin::Panics(entry)));
-                found.extend(methods.map(|method| self.with_places(method, &mentions)));
+                found.extend(methods.map(|method| self.with_places(method, &mentions.places)));
             }
         }
         // Encrypter and decrypter hold the same: a key and an initialization vector.
@@ -219,11 +247,11 @@ impl<'c, 'a> Search<'c, 'a> {
             let mut next = Vec::new();
             for function in wave {
                 let mentions = self.mentions(function);
-                for vtable in &mentions.vtables {
+                for vtable in mentions.vtables.iter().take(VTABLES_OF_ONE_MAX) {
                     made.formed.insert(vtable.addr);
                     let method = self.method(layout, way, *vtable, origin);
                     made.methods
-                        .extend(method.map(|method| self.with_places(method, &mentions)));
+                        .extend(method.map(|method| self.with_places(method, &mentions.places)));
                 }
                 let calls = mentions.calls.iter().copied();
                 let room = FUNCTIONS_OF_ONE_MAX.saturating_sub(seen.len());
@@ -249,24 +277,35 @@ impl<'c, 'a> Search<'c, 'a> {
         if !has_methods(self.case.pointers(), vtable.addr, methods, is_known) {
             return None;
         }
-        let mut body = self.functions.body(vtable.method);
-        self.end_at_panics(&mut body);
-        let touched = methods::touched(self.functions.decoder(), &body);
-        let fits = body.broken.is_none() && methods::fits(way, layout, &touched);
+        let code = self.code(vtable.method);
+        let fits = code.is_whole && methods::fits(way, layout, &code.touched);
         fits.then(|| {
-            let own = Mentions {
-                places: self.constants(&body).0,
-                ..Mentions::default()
-            };
             let method = Method {
                 way,
                 vtable,
                 places: Vec::new(),
                 origin,
-                code_size: body.size(),
+                code_size: code.size,
             };
-            self.with_places(method, &own)
+            self.with_places(method, &code.places)
         })
+    }
+
+    /// Read once: a file may name one method in thousands of vtables.
+    fn code(&self, method: VirtAddr) -> Rc<Code> {
+        if let Some(known) = self.read.borrow().get(&method) {
+            return known.clone();
+        }
+        let mut body = self.functions.body(method);
+        self.end_at_panics(&mut body);
+        let code = Rc::new(Code {
+            touched: methods::touched(self.functions.decoder(), &body),
+            places: self.constants(&body).0,
+            size: body.size(),
+            is_whole: body.broken.is_none(),
+        });
+        self.read.borrow_mut().insert(method, code.clone());
+        code
     }
 
     /// Where a call does not come back, what stands behind it is reached from elsewhere, with other values.
@@ -309,8 +348,8 @@ impl<'c, 'a> Search<'c, 'a> {
         endless
     }
 
-    fn with_places(&self, mut method: Method<'a>, mentions: &Mentions) -> Method<'a> {
-        let places = mentions.places.iter();
+    fn with_places(&self, mut method: Method<'a>, places: &[VirtAddr]) -> Method<'a> {
+        let places = places.iter();
         method.places.extend(
             places
                 .filter_map(|place| self.locations.at(*place))
