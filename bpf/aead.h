@@ -336,7 +336,7 @@ static __always_inline bool find_content(const struct cipher_call *call, struct 
 }
 
 /* A record whose plaintext is in memory now: notes its number, finds its socket, tells its content. */
-static __noinline int take_record(struct pt_regs *ctx, struct cipher_call *call)
+static __noinline int take_record(struct cipher_call *call)
 {
 	struct record record = {};
 	struct half *half;
@@ -391,7 +391,7 @@ int record_seal(struct pt_regs *ctx)
 	struct cipher_call call = {};
 
 	if (begin_cipher_call(ctx, &call, DIR_WRITE))
-		take_record(ctx, &call);
+		take_record(&call);
 	return 0;
 }
 
@@ -446,7 +446,7 @@ int record_opened(struct pt_regs *ctx)
 	call = *running;
 	bpf_map_delete_elem(&openings, &key);
 	if (has_opened(ctx, &call))
-		take_record(ctx, &call);
+		take_record(&call);
 	else
 		count(COUNT_FORGED_RECORDS, 1);
 	return 0;

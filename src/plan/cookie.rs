@@ -164,12 +164,6 @@ impl Cookie {
         let moving = [Op::Data, Op::Open, Op::Seal];
         moving.iter().any(|op| *op as u8 == self.op())
     }
-
-    /// Whether it is a function of rustls, and not of its cryptographic provider.
-    pub fn is_message(self) -> bool {
-        [FORM_OPAQUE, FORM_BORROWED].contains(&((self.0 >> 24) as u8))
-            && [Op::Open as u8, Op::Seal as u8].contains(&self.op())
-    }
 }
 
 impl Serialize for Cookie {

@@ -28,15 +28,18 @@ fn timed(what: &str, run: impl FnOnce() -> Done) -> Done {
     done
 }
 
+/// One for each provider.
+const BUILDS: [&str; 2] = [
+    "0.23-ring-http.lto.pie.strip",
+    "0.23-aws-lc-http.lto.pie.strip",
+];
+
 /// What a busy program sends and receives is the same, byte by byte, and all of it is captured.
 #[test]
 fn root_rust_load_is_not_changed() {
     let load = load();
     let load: Vec<_> = load.iter().map(String::as_str).collect();
-    for name in [
-        "0.23-ring-http.lto.pie.strip",
-        "0.23-aws-lc-http.lto.pie.strip",
-    ] {
+    for name in BUILDS {
         let Some(agent) = named(name) else {
             return;
         };
@@ -64,10 +67,7 @@ impl Drop for End<'_> {
 fn root_rust_coming_and_going_under_load() {
     let load = load();
     let load: Vec<_> = load.iter().map(String::as_str).collect();
-    for name in [
-        "0.23-ring-http.lto.pie.strip",
-        "0.23-aws-lc-http.lto.pie.strip",
-    ] {
+    for name in BUILDS {
         let Some(agent) = named(name) else {
             return;
         };
