@@ -46,8 +46,9 @@ static __always_inline void read_arguments(struct pt_regs *ctx, struct arguments
 	in[7] = ctx->regs[7];
 	arguments->result = ctx->regs[8];
 #endif
-	bpf_probe_read_user(in + REGISTER_ARGUMENTS, STACK_ARGUMENTS * sizeof(__u64),
-			    (void *)(PT_REGS_SP(ctx) + STACK_ARGUMENTS_AT));
+	bpf_probe_read_user(
+		in + REGISTER_ARGUMENTS, STACK_ARGUMENTS * sizeof(__u64),
+		(void *)(entry_sp(ctx, bpf_get_attach_cookie(ctx)) + STACK_ARGUMENTS_AT));
 }
 
 /* What all forms of calls have, besides what is kept. */
@@ -395,18 +396,6 @@ int record_seal(struct pt_regs *ctx)
 	return 0;
 }
 
-SEC("uprobe")
-int record_open(struct pt_regs *ctx)
-{
-	struct call_key key = { .pid_tgid = bpf_get_current_pid_tgid(), .sp = PT_REGS_SP(ctx) };
-	struct cipher_call call = {};
-
-	if (begin_cipher_call(ctx, &call, DIR_READ) &&
-	    bpf_map_update_elem(&openings, &key, &call, BPF_ANY))
-		count(COUNT_CALL_FULL, 1);
-	return 0;
-}
-
 /*
  * ring computes the tag and leaves the comparison to its caller: the computed one is in the result, as it
  * is or behind a byte that says Ok; the one that came lies behind the record's text.
@@ -434,20 +423,66 @@ static __always_inline bool has_opened(struct pt_regs *ctx, struct cipher_call *
 	return has_right_tag(call);
 }
 
-SEC("uretprobe")
-int record_opened(struct pt_regs *ctx)
+/* True: the end of this call is to be seen. */
+static __always_inline bool begin_opening(struct pt_regs *ctx)
 {
-	struct call_key key = { .pid_tgid = bpf_get_current_pid_tgid(), .sp = entry_sp(ctx) };
+	struct call_key key = { .pid_tgid = bpf_get_current_pid_tgid(),
+				.sp = entry_sp(ctx, bpf_get_attach_cookie(ctx)) };
+	struct cipher_call call = {};
+
+	if (!begin_cipher_call(ctx, &call, DIR_READ))
+		return false;
+	if (!bpf_map_update_elem(&openings, &key, &call, BPF_ANY))
+		return true;
+	count(COUNT_CALL_FULL, 1);
+	return false;
+}
+
+static __always_inline void end_opening(struct pt_regs *ctx, __u64 sp)
+{
+	struct call_key key = { .pid_tgid = bpf_get_current_pid_tgid(), .sp = sp };
 	struct cipher_call *running = bpf_map_lookup_elem(&openings, &key);
 	struct cipher_call call;
 
 	if (!running)
-		return 0;
+		return;
 	call = *running;
 	bpf_map_delete_elem(&openings, &key);
 	if (has_opened(ctx, &call))
 		take_record(&call);
 	else
 		count(COUNT_FORGED_RECORDS, 1);
+}
+
+SEC("uprobe")
+int record_open(struct pt_regs *ctx)
+{
+	begin_opening(ctx);
 	return 0;
+}
+
+/* At an instruction that a return passes, with the result in place. */
+SEC("uprobe")
+int record_exit(struct pt_regs *ctx)
+{
+	end_opening(ctx, entry_sp(ctx, bpf_get_attach_cookie(ctx)));
+	return 0;
+}
+
+SEC("uretprobe")
+int record_opened(struct pt_regs *ctx)
+{
+	end_opening(ctx, entry_sp_at_return(ctx));
+	return 0;
+}
+
+/* Entry and return in one, like tls_session. */
+SEC("uprobe.session")
+int record_session(struct pt_regs *ctx)
+{
+	if (bpf_session_is_return()) {
+		end_opening(ctx, entry_sp_at_return(ctx));
+		return 0;
+	}
+	return !may_return_probe() || !begin_opening(ctx);
 }

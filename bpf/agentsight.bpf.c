@@ -10,6 +10,7 @@
 #include "sequence.h"
 #include "maps.h"
 
+#include "count.h"
 #include "process.h"
 #include "emit.h"
 #include "conn.h"

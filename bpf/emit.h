@@ -6,14 +6,6 @@
  */
 #pragma once
 
-static __always_inline void count(__u32 counter, __u64 n)
-{
-	__u64 *value = bpf_map_lookup_elem(&counters, &counter);
-
-	if (value)
-		*value += n;
-}
-
 /*
  * Wakes the reader when this record of `size` bytes fills a batch. Once only: each wake-up is an
  * interrupt, which costs more than the record, and a reader that is behind needs none. Should two

@@ -99,7 +99,7 @@ _Static_assert(sizeof(struct socket_names) == 48, "mirrored in src/event/wire.rs
  *
  *   bits 0-15  function index     bits 16-23 operation        bits 24-31 how the result reads
  *   bits 32-35 buffer argument    bits 36-39 length argument  bits 40-43 out argument
- *   bits 44-47 direction          bits 48-55 flags
+ *   bits 44-47 direction          bits 48-55 flags            bits 56-63 depth at the site
  */
 enum agentsight_op {
 	OP_DATA = 1,      /* moves plaintext; needs entry and return */
@@ -147,6 +147,9 @@ enum agentsight_probe_flag {
 
 #define NO_ARG 15
 
+/* How far the stack pointer is below where it was at the function's first instruction comes in these. */
+#define DEPTH_UNIT 8
+
 #define COOKIE_FUNCTION(c) ((__u16)(c))
 #define COOKIE_OP(c) ((__u8)((c) >> 16))
 #define COOKIE_RESULT(c) ((__u8)((c) >> 24))
@@ -155,6 +158,7 @@ enum agentsight_probe_flag {
 #define COOKIE_OUT(c) ((__u8)((c) >> 40) & 15)
 #define COOKIE_DIRECTION(c) ((__u8)((c) >> 44) & 15)
 #define COOKIE_FLAGS(c) ((__u8)((c) >> 48))
+#define COOKIE_DEPTH(c) ((c) >> 56 << 3) /* bytes */
 
 /* Everything that can be lost or left out, counted per CPU. Order is ABI. */
 enum agentsight_counter {
@@ -176,6 +180,7 @@ enum agentsight_counter {
 	COUNT_SILENT_RECORDS,  /* TLS records that are no application data: left out */
 	COUNT_NOT_TLS, /* AEAD calls that make or open no TLS record (QUIC, files): left out */
 	COUNT_FORGED_RECORDS, /* records that failed authentication: left out */
+	COUNT_SPARED_CALLS,   /* calls of sandboxed programs, which a return probe would kill */
 	COUNT_MAX,
 };
 

@@ -51,10 +51,12 @@ static __always_inline bool is_on_go_stack(__u64 cookie)
 static __always_inline void fill_go_key(struct pt_regs *ctx, struct go_call_key *key,
 					struct go_stack *stack)
 {
+	__u64 sp = entry_sp(ctx, bpf_get_attach_cookie(ctx));
+
 	key->g = GO_G(ctx);
 	if (bpf_probe_read_user(stack, sizeof(*stack), (void *)key->g))
 		stack->lo = stack->hi = 0;
-	key->depth = stack->hi - PT_REGS_SP(ctx);
+	key->depth = stack->hi - sp;
 }
 
 /* A connection of a process that started after its probes came is seen from its start. */
@@ -79,7 +81,7 @@ static __always_inline void end_go_conn(struct pt_regs *ctx, __u64 cookie,
 					const struct process_key *process)
 {
 	struct conn_key key = { .process = *process, .ptr = GO_REG0(ctx) };
-	__u64 sp = PT_REGS_SP(ctx);
+	__u64 sp = entry_sp(ctx, cookie);
 	struct conn *conn;
 
 	if (is_on_go_stack(cookie) &&
@@ -216,7 +218,7 @@ static __noinline __u64 recall_go_call(struct pt_regs *ctx, struct go_call_key *
 		count(COUNT_UNDER_WAY_CALLS, 1);
 		return 0;
 	}
-	if (bpf_probe_read_user(&frame, sizeof(frame), (void *)PT_REGS_SP(ctx))) {
+	if (bpf_probe_read_user(&frame, sizeof(frame), (void *)entry_sp(ctx, cookie))) {
 		count(COUNT_BAD_RESULT, 1);
 		return 0;
 	}
@@ -306,7 +308,7 @@ static __always_inline void leave_go_stack_call(struct pt_regs *ctx, struct go_c
 	struct go_call *running;
 	__u64 n;
 
-	key->depth = PT_REGS_SP(ctx);
+	key->depth = entry_sp(ctx, bpf_get_attach_cookie(ctx));
 	n = recall_go_call(ctx, key);
 	running = bpf_map_lookup_elem(&go_writes, key);
 	if (running && (__s64)n > 0) {

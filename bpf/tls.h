@@ -42,8 +42,14 @@ static __always_inline __u64 argument(struct pt_regs *ctx, __u8 n)
 	}
 }
 
-/* The stack pointer at entry, as seen at return: x86's `ret` has popped the return address. */
-static __always_inline __u64 entry_sp(struct pt_regs *ctx)
+/* The stack pointer at the function's first instruction, as seen at one of its sites. */
+static __always_inline __u64 entry_sp(struct pt_regs *ctx, __u64 cookie)
+{
+	return PT_REGS_SP(ctx) + COOKIE_DEPTH(cookie);
+}
+
+/* The same, as seen by a return probe: x86's `ret` has popped the return address. */
+static __always_inline __u64 entry_sp_at_return(struct pt_regs *ctx)
 {
 #if defined(__TARGET_ARCH_x86)
 	return PT_REGS_SP(ctx) - sizeof(__u64);
@@ -152,21 +158,23 @@ static __always_inline void forget_active(const struct call *call)
 		conn->active_tid[COOKIE_DIRECTION(call->cookie) & 1] = 0;
 }
 
-static __always_inline void enter_call(const struct call_key *key, struct call *call)
+/* True: it is remembered until it returns. */
+static __always_inline bool enter_call(const struct call_key *key, struct call *call)
 {
 	__u8 op = COOKIE_OP(call->cookie);
 
 	if (op == OP_DATA && !enter_data(key, call))
-		return;
+		return false;
 	if (op == OP_SENDFILE && !enter_sendfile(call))
-		return;
+		return false;
 	if (op == OP_FLUSH && !enter_flush(key, call))
-		return;
-	if (bpf_map_update_elem(&calls, key, call, BPF_ANY)) {
-		count(COUNT_CALL_FULL, 1);
-		if (op == OP_DATA)
-			forget_active(call);
-	}
+		return false;
+	if (!bpf_map_update_elem(&calls, key, call, BPF_ANY))
+		return true;
+	count(COUNT_CALL_FULL, 1);
+	if (op == OP_DATA)
+		forget_active(call);
+	return false;
 }
 
 static __always_inline void mark_shutdown(const struct conn_key *key, __u16 function)
@@ -358,16 +366,17 @@ static __always_inline void leave_new(struct call *call, __u64 ret)
 	bear_conn(&call->conn, -1);
 }
 
-SEC("uprobe")
-int tls_enter(struct pt_regs *ctx)
+/* True: the end of this call is to be seen. */
+static __always_inline bool enter_tls(struct pt_regs *ctx)
 {
 	__u64 cookie = bpf_get_attach_cookie(ctx);
 	struct call call = { .cookie = cookie };
-	struct call_key key = { .pid_tgid = bpf_get_current_pid_tgid(), .sp = PT_REGS_SP(ctx) };
+	struct call_key key = { .pid_tgid = bpf_get_current_pid_tgid(),
+				.sp = entry_sp(ctx, cookie) };
 
 	current_process(&call.conn.process);
 	if (!is_followed(&call.conn.process, true))
-		return 0;
+		return false;
 	call.conn.ptr = PT_REGS_PARM1(ctx);
 	call.buf = argument(ctx, COOKIE_BUF(cookie));
 	call.len = argument(ctx, COOKIE_LEN(cookie));
@@ -375,43 +384,42 @@ int tls_enter(struct pt_regs *ctx)
 	if (COOKIE_RESULT(cookie) == RESULT_I32)
 		call.len = (__u32)call.len; /* the upper half of an int argument is undefined */
 	if (COOKIE_FLAGS(cookie) & PROBE_GUARDED && !is_right_object(ctx, &call))
-		return 0;
+		return false;
 	switch (COOKIE_OP(cookie)) {
 	case OP_FREE:
 		release(&call.conn, COOKIE_FUNCTION(cookie));
-		break;
+		return false;
 	case OP_CLEAR:
 		restart_conn(&call.conn, COOKIE_FUNCTION(cookie));
-		break;
+		return false;
 	case OP_SHUTDOWN:
 		mark_shutdown(&call.conn, COOKIE_FUNCTION(cookie));
-		break;
+		return false;
 	case OP_UP_REF:
 		take_reference(&call.conn);
-		break;
+		return false;
 	case OP_SET_FD:
 		if ((__u32)call.buf <
 		    FDS_MAX) /* GnuTLS takes any pointer here, mostly a descriptor */
 			set_fd(&call.conn, call.buf);
-		break;
+		return false;
 	default:
 		if (COOKIE_FLAGS(cookie) & PROBE_PEEKS && argument(ctx, 3) & PR_MSG_PEEK)
-			break;
-		enter_call(&key, &call);
+			return false;
+		return enter_call(&key, &call);
 	}
-	return 0;
 }
 
-SEC("uretprobe")
-int tls_leave(struct pt_regs *ctx)
+/* Ends the call that began where the stack pointer was `sp`. */
+static __always_inline void leave_tls(struct pt_regs *ctx, __u64 sp)
 {
-	struct call_key key = { .pid_tgid = bpf_get_current_pid_tgid(), .sp = entry_sp(ctx) };
+	struct call_key key = { .pid_tgid = bpf_get_current_pid_tgid(), .sp = sp };
 	struct call *running = bpf_map_lookup_elem(&calls, &key);
 	__u64 ret = PT_REGS_RC(ctx);
 	struct call call;
 
 	if (!running)
-		return 0;
+		return;
 	call = *running;
 	bpf_map_delete_elem(&calls, &key);
 	switch (COOKIE_OP(call.cookie)) {
@@ -431,5 +439,37 @@ int tls_leave(struct pt_regs *ctx)
 		leave_new(&call, ret);
 		break;
 	}
+}
+
+SEC("uprobe")
+int tls_enter(struct pt_regs *ctx)
+{
+	enter_tls(ctx);
 	return 0;
+}
+
+/* At an instruction that a return passes, with the result in place. */
+SEC("uprobe")
+int tls_exit(struct pt_regs *ctx)
+{
+	leave_tls(ctx, entry_sp(ctx, bpf_get_attach_cookie(ctx)));
+	return 0;
+}
+
+SEC("uretprobe")
+int tls_leave(struct pt_regs *ctx)
+{
+	leave_tls(ctx, entry_sp_at_return(ctx));
+	return 0;
+}
+
+/* Entry and return in one: 1 at entry saves this call its return probe. */
+SEC("uprobe.session")
+int tls_session(struct pt_regs *ctx)
+{
+	if (bpf_session_is_return()) {
+		leave_tls(ctx, entry_sp_at_return(ctx));
+		return 0;
+	}
+	return !may_return_probe() || !enter_tls(ctx);
 }

@@ -40,9 +40,11 @@ impl Features {
                 "find_vma" => features.find_vma = false,
                 "socket_lengths" => features.socket_lengths = false,
                 "uprobe_multi" => features.uprobe_multi = false,
+                "uprobe_session" => features.uprobe_session = false,
                 _ => {}
             }
         }
+        features.uprobe_session &= features.uprobe_multi;
         features
     }
 

@@ -34,7 +34,7 @@ pub use features::Features;
 pub use ring::{RingReader, RunningRing};
 
 use libbpf::Blame;
-use sites::{Program, SiteOf, SitesOf};
+use sites::{Program, SiteOf, SitesOf, When};
 use skel::{AgentsightSkel, AgentsightSkelBuilder};
 
 /// Calls with a wrong object, and none with a right one, that it takes to give up on a function.
@@ -307,7 +307,7 @@ impl Session {
     fn sites<'p>(&mut self, plan: &'p ProbePlan, go: &[Option<u32>]) -> Result<Vec<SitesOf<'p>>> {
         let mut all = Vec::with_capacity(plan.probes.len());
         for probe in &plan.probes {
-            let mut sites = SitesOf::of(probe);
+            let mut sites = SitesOf::of(probe, self.features.uprobe_session);
             for site in &mut sites.sites {
                 if site.shares_index() {
                     // Its entry came just before.
@@ -412,7 +412,8 @@ impl Session {
             let opts = UprobeMultiOpts {
                 offsets: sites.iter().map(|site| site.offset.0 as usize).collect(),
                 cookies: sites.iter().map(|site| site.cookie()).collect(),
-                retprobe: program.is_on_return(),
+                retprobe: program.when() == When::Return,
+                session: program.when() == When::Both,
                 ..Default::default()
             };
             links.push(
@@ -430,16 +431,14 @@ impl Session {
         for kind in Program::ALL {
             let program = self.program(kind);
             for site in of.sites_for(kind) {
-                let (cookie, on_return) = (site.cookie(), kind.is_on_return());
-                let link = uprobe(
+                let at = (path, site.offset);
+                links.push(uprobe(
                     program,
-                    path,
-                    site.offset,
-                    cookie,
-                    on_return,
+                    at,
+                    site.cookie(),
+                    kind.when(),
                     &self.features,
-                )?;
-                links.push(link);
+                )?);
             }
         }
         Ok(links)
@@ -450,11 +449,15 @@ impl Session {
         match program {
             Program::GoEnter => &progs.go_enter,
             Program::GoLeave => &progs.go_leave,
+            Program::RecordExit => &progs.record_exit,
             Program::RecordOpen => &progs.record_open,
             Program::RecordOpened => &progs.record_opened,
             Program::RecordSeal => &progs.record_seal,
+            Program::RecordSession => &progs.record_session,
             Program::TlsEnter => &progs.tls_enter,
+            Program::TlsExit => &progs.tls_exit,
             Program::TlsLeave => &progs.tls_leave,
+            Program::TlsSession => &progs.tls_session,
         }
     }
 
@@ -487,7 +490,7 @@ impl Session {
     pub fn attach_loader(&mut self, offset: FileOff, file: &File) -> Result<()> {
         let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         let program = &self.skel.progs.loader_changed;
-        let link = uprobe(program, &path, offset, 0, false, &self.features)?;
+        let link = uprobe(program, (&path, offset), 0, When::Here, &self.features)?;
         self.links.push(link);
         Ok(())
     }
@@ -542,37 +545,44 @@ fn load(settings: &Settings, features: &Features) -> Result<AgentsightSkel<'stat
         .blame(|| "failed to size the ring buffer")?;
     if features.uprobe_multi {
         for program in [
+            &mut open.progs.bench_hit,
             &mut open.progs.loader_changed,
             &mut open.progs.go_enter,
             &mut open.progs.go_leave,
+            &mut open.progs.record_exit,
             &mut open.progs.record_open,
             &mut open.progs.record_opened,
             &mut open.progs.record_seal,
             &mut open.progs.tls_enter,
+            &mut open.progs.tls_exit,
             &mut open.progs.tls_leave,
         ] {
             program.set_attach_type(ProgramAttachType::TraceUprobeMulti);
         }
+    }
+    for program in [&mut open.progs.record_session, &mut open.progs.tls_session] {
+        program.set_autoload(features.uprobe_session);
     }
     open.load().blame(|| "failed to load the BPF programs")
 }
 
 fn uprobe(
     program: &ProgramMut<'_>,
-    path: &Path,
-    offset: FileOff,
+    (path, offset): (&Path, FileOff),
     cookie: u64,
-    retprobe: bool,
+    when: When,
     features: &Features,
 ) -> Result<Link> {
     let failed = || format!("no uprobe at offset {offset}");
     let offset = offset.0 as usize;
+    let retprobe = when == When::Return;
     if features.uprobe_multi {
         // A program loaded for uprobe_multi takes no other link.
         let opts = UprobeMultiOpts {
             offsets: vec![offset],
             cookies: vec![cookie],
             retprobe,
+            session: when == When::Both,
             ..Default::default()
         };
         return program

@@ -2,42 +2,113 @@
 
 use crate::event::wire::FunctionFacts;
 use crate::image::{FileOff, VirtAddr};
-use crate::plan::{Cookie, Place, Probe, Watch};
+use crate::plan::{Cookie, Exits, Place, Probe, Watch};
 
 /// The BPF programs that run at sites.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
-    /// A Go function's first instruction.
+    /// Where a Go function's arguments are.
     GoEnter,
-    /// A Go function's RET.
+    /// Where a Go function's results are.
     GoLeave,
-    /// The first instruction of a function that decrypts a record.
+    /// Where a record's decryption has ended.
+    RecordExit,
+    /// Where a record's decryption begins.
     RecordOpen,
     /// Its return.
     RecordOpened,
-    /// The first instruction of a function that encrypts a record.
+    /// Where a record's encryption begins.
     RecordSeal,
-    /// A C function's first instruction.
+    /// A record's decryption: beginning and return in one.
+    RecordSession,
+    /// Where a C function's arguments are.
     TlsEnter,
-    /// A C function's return.
+    /// Where its result is.
+    TlsExit,
+    /// Its return.
     TlsLeave,
+    /// Entry and return of a C function in one.
+    TlsSession,
+}
+
+/// How the kernel runs a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// At the instruction.
+    Here,
+    /// When the function returns that begins there.
+    Return,
+    /// At the instruction; and again at the return, if the program wants that.
+    Both,
 }
 
 impl Program {
     /// Returns first: a call seen at entry must not be missed at its end.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 11] = [
         Self::TlsLeave,
+        Self::TlsExit,
         Self::GoLeave,
         Self::RecordOpened,
+        Self::RecordExit,
         Self::TlsEnter,
+        Self::TlsSession,
         Self::GoEnter,
         Self::RecordOpen,
+        Self::RecordSession,
         Self::RecordSeal,
     ];
 
-    /// Whether it is attached as a return probe: never to Go.
-    pub fn is_on_return(self) -> bool {
-        matches!(self, Self::RecordOpened | Self::TlsLeave)
+    /// Return probes never go to Go.
+    pub fn when(self) -> When {
+        match self {
+            Self::RecordOpened | Self::TlsLeave => When::Return,
+            Self::RecordSession | Self::TlsSession => When::Both,
+            _ => When::Here,
+        }
+    }
+
+    /// Where a call ends that another site has seen begin.
+    fn ends_call(self) -> bool {
+        matches!(
+            self,
+            Self::RecordExit | Self::RecordOpened | Self::TlsExit | Self::TlsLeave
+        )
+    }
+}
+
+/// The programs for one kind of function.
+struct Family {
+    enter: Program,
+    exit: Program,
+    leave: Program,
+    session: Program,
+}
+
+const TLS: Family = Family {
+    enter: Program::TlsEnter,
+    exit: Program::TlsExit,
+    leave: Program::TlsLeave,
+    session: Program::TlsSession,
+};
+
+const RECORD: Family = Family {
+    enter: Program::RecordOpen,
+    exit: Program::RecordExit,
+    leave: Program::RecordOpened,
+    session: Program::RecordSession,
+};
+
+impl Family {
+    /// Which programs run where. With sessions, a return probe costs only those calls that it is for.
+    fn sites(&self, entry: Place, exits: &Exits, sessions: bool) -> Vec<(Program, Place)> {
+        let mut sites = match exits {
+            Exits::Return if sessions => return vec![(self.session, entry)],
+            Exits::Return => vec![(self.leave, entry)],
+            Exits::Sites(exits) => exits.iter().map(|exit| (self.exit, *exit)).collect(),
+            Exits::None => Vec::new(),
+        };
+        sites.insert(0, (self.enter, entry));
+        sites
     }
 }
 
@@ -51,18 +122,19 @@ pub struct SiteOf {
     pub index: u16,
     /// What the kernel side is told of it.
     pub facts: FunctionFacts,
+    depth: u16,
     cookie: Cookie,
 }
 
 impl SiteOf {
-    /// A C function's return is known by its entry.
+    /// The end of a call is known by its beginning.
     pub fn shares_index(&self) -> bool {
-        self.program.is_on_return()
+        self.program.ends_call()
     }
 
     /// The bits for the kernel.
     pub fn cookie(&self) -> u64 {
-        self.cookie.bits(self.index)
+        self.cookie.bits(self.index, self.depth)
     }
 }
 
@@ -82,56 +154,42 @@ pub struct SitesOf<'p> {
 
 impl<'p> SitesOf<'p> {
     /// The sites of a probe, without indices yet.
-    pub fn of(probe: &'p Probe) -> Self {
-        let (mut first_word, mut go) = (None, None);
-        let site = |program, place: &Place| SiteOf {
-            program,
-            offset: place.offset,
-            index: 0,
-            facts: FunctionFacts {
-                vaddr: place.vaddr.0,
-                ..FunctionFacts::default()
-            },
-            cookie: probe.cookie,
-        };
-        let mut sites = Vec::new();
-        match &probe.watch {
+    pub fn of(probe: &'p Probe, sessions: bool) -> Self {
+        let (places, first_word, go) = match &probe.watch {
             Watch::C {
                 entry,
-                with_return,
-                first_word: word,
-            } => {
-                first_word = *word;
-                sites.push(site(Program::TlsEnter, entry));
-                if *with_return {
-                    sites.push(site(Program::TlsLeave, entry));
-                }
-                for site in &mut sites {
-                    site.facts.first_word = word.map_or(0, |word| word.0);
-                }
-            }
+                exits,
+                first_word,
+            } => (TLS.sites(*entry, exits, sessions), *first_word, None),
             Watch::Go {
                 entry,
                 returns,
                 facts,
             } => {
-                go = *facts;
-                sites.extend(entry.iter().map(|place| site(Program::GoEnter, place)));
-                sites.extend(returns.iter().map(|place| site(Program::GoLeave, place)));
+                let entry = entry.iter().map(|place| (Program::GoEnter, *place));
+                let returns = returns.iter().map(|place| (Program::GoLeave, *place));
+                (entry.chain(returns).collect(), None, *facts)
             }
-            Watch::Record { .. } => {}
-        }
-        if let Watch::Record { entry, with_return } = &probe.watch {
-            let (enter, leave) = match with_return {
-                true => (Program::RecordOpen, Some(Program::RecordOpened)),
-                false => (Program::RecordSeal, None),
-            };
-            sites.push(site(enter, entry));
-            sites.extend(leave.map(|leave| site(leave, entry)));
-        }
+            Watch::Record { entry, exits } if exits.is_watched() => {
+                (RECORD.sites(*entry, exits, sessions), None, None)
+            }
+            Watch::Record { entry, .. } => (vec![(Program::RecordSeal, *entry)], None, None),
+        };
+        let site = |(program, place): (Program, Place)| SiteOf {
+            program,
+            offset: place.offset,
+            index: 0,
+            facts: FunctionFacts {
+                vaddr: place.vaddr.0,
+                first_word: first_word.map_or(0, |word| word.0),
+                ..FunctionFacts::default()
+            },
+            depth: place.depth,
+            cookie: probe.cookie,
+        };
         Self {
             name: &probe.function,
-            sites,
+            sites: places.into_iter().map(site).collect(),
             index: 0,
             first_word,
             go,

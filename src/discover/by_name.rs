@@ -239,9 +239,10 @@ impl<'n> Copy<'_, 'n> {
             file_offset,
             size: named.iter().map(|named| named.size).max().unwrap_or(0),
             confidence: self.confidence(&evidence.iter().map(|e| e.method).collect()),
-            sites: Sites::classic(file_offset, facts.result.is_some()),
+            sites: Sites::classic(addr, file_offset, facts.result.is_some()),
             evidence,
             call: Call::of(facts),
+            legal: None,
             covered_by: None,
             unprobed: None,
         })

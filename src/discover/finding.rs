@@ -124,8 +124,11 @@ pub struct Function {
     pub confidence: Confidence,
     /// Why.
     pub evidence: Vec<Evidence>,
-    /// Where probes would go.
+    /// Where probes go: the classic places, until the planner has chosen.
     pub sites: Sites,
+    /// Where they may go by the function's code; `None`: not looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub legal: Option<Legal>,
     /// How to read its arguments and result.
     pub call: Call,
     /// Another function of this finding that sees all its calls, so that it needs no probe of its own.
@@ -136,8 +139,8 @@ pub struct Function {
     pub unprobed: Option<String>,
 }
 
-/// Where probes would go.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// Where probes go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sites {
     /// Where arguments are read.
     pub entry: Site,
@@ -147,8 +150,8 @@ pub struct Sites {
 
 impl Sites {
     /// The first instruction, and the return where the result matters.
-    pub fn classic(file_offset: FileOff, with_return: bool) -> Self {
-        let site = |kind| Site { kind, file_offset };
+    pub fn classic(vaddr: VirtAddr, file_offset: FileOff, with_return: bool) -> Self {
+        let site = |kind| Site::new(kind, vaddr, file_offset);
         Self {
             entry: site(SiteKind::Uprobe),
             exits: Vec::from_iter(with_return.then(|| site(SiteKind::Uretprobe))),
@@ -157,12 +160,108 @@ impl Sites {
 }
 
 /// One probe site.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Site {
     /// What is placed there.
     pub kind: SiteKind,
-    /// Where in the file.
+    /// The instruction, before any load bias.
+    pub vaddr: VirtAddr,
+    /// The same place in the file.
     pub file_offset: FileOff,
+    /// Bytes that the stack pointer is below where it was at the function's first instruction.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub depth: u16,
+    /// What stands there, as far as it decides the price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub form: Option<Form>,
+    /// What a hit costs the program, nanoseconds, by the price list that was used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price_ns: Option<u32>,
+    /// Why all that a probe needs is there, step by step; empty for classic sites.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub proof: Vec<String>,
+}
+
+impl Site {
+    /// A site on or set up at this instruction, where the stack pointer has not moved yet.
+    pub fn new(kind: SiteKind, vaddr: VirtAddr, file_offset: FileOff) -> Self {
+        Self {
+            kind,
+            vaddr,
+            file_offset,
+            depth: 0,
+            form: None,
+            price_ns: None,
+            proof: Vec::new(),
+        }
+    }
+}
+
+fn is_zero(depth: &u16) -> bool {
+    *depth == 0
+}
+
+/// Kinds of instructions that a kernel may treat differently under a uprobe: emulate in place, or copy
+/// elsewhere and single-step, which costs ten times as much. Which it does is measured: `doctor --bench`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Form {
+    /// aarch64 `adr` and `adrp`.
+    Address,
+    /// A jump with a condition.
+    Branch,
+    /// A direct call.
+    Call,
+    /// `endbr64`; aarch64 `bti`.
+    Landing,
+    /// aarch64 load of a word near the instruction.
+    Literal,
+    /// x86 `lea`.
+    Lea,
+    /// A direct jump without a condition.
+    Jump,
+    /// `mov` between registers.
+    Move,
+    /// One byte of nothing; aarch64 `nop`.
+    Nop,
+    /// x86 nop of five bytes, which newer kernels turn into a call.
+    Nop5,
+    /// x86 `pop` of a register.
+    Pop,
+    /// x86 `push` of a register.
+    Push,
+    /// The return.
+    Return,
+    /// Room on the stack: `sub $n, %rsp`.
+    StackRoom,
+    /// Anything else.
+    Other,
+}
+
+/// Where the probes of a function may stand by its code, whatever they cost.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Legal {
+    /// Places that each call passes exactly once, before anything else happens to the arguments.
+    pub entries: Vec<Candidate>,
+    /// Sets of places: each return passes exactly one place of a set, and the result is in its register.
+    pub exits: Vec<Vec<Candidate>>,
+    /// Why there are not more.
+    pub notes: Vec<String>,
+}
+
+/// A place for a probe.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// The instruction, before any load bias.
+    pub vaddr: VirtAddr,
+    /// The same place in the file.
+    pub file_offset: FileOff,
+    /// Which instruction.
+    pub form: Form,
+    /// As in [`Site::depth`]. A return probe may be set up only where it is 0.
+    pub depth: u16,
+    /// Why it is legal, step by step.
+    pub proof: Vec<String>,
 }
 
 /// What is placed at a site.

@@ -43,9 +43,10 @@ pub(super) fn function(
         file_offset,
         size,
         confidence: confidence(&evidence),
-        sites: Sites::classic(file_offset, facts.result.is_some()),
+        sites: Sites::classic(addr, file_offset, facts.result.is_some()),
         evidence,
         call: Call::of(facts),
+        legal: None,
         covered_by: None,
         unprobed: None,
     })

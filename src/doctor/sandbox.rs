@@ -131,13 +131,14 @@ fn pretend(offset: FileOff) -> Report {
         size: 0,
         confidence: Confidence::High,
         evidence: Vec::new(),
-        sites: Sites::classic(offset, true),
+        sites: Sites::classic(VirtAddr(0), offset, true),
         call: Call {
             result: Some(ResultShape::I32),
             buf: Some(1),
             len: Some(2),
             ..Call::default()
         },
+        legal: None,
         covered_by: None,
         unprobed: None,
     };

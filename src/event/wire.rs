@@ -100,11 +100,12 @@ pub enum Counter {
     SilentRecords,
     NotTls,
     ForgedRecords,
+    SparedCalls,
 }
 
 impl Counter {
     /// All of them, in the kernel's order.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::RingFullRecords,
         Self::RingFullBytes,
         Self::FaultRecords,
@@ -123,6 +124,7 @@ impl Counter {
         Self::SilentRecords,
         Self::NotTls,
         Self::ForgedRecords,
+        Self::SparedCalls,
     ];
 }
 

@@ -9,6 +9,11 @@ use crate::symdb::{ResultShape, Role};
 /// Functions that one run can tell apart: the cookie has 16 bits for them.
 pub const FUNCTIONS_MAX: usize = 1 << 16;
 
+/// `DEPTH_UNIT`: depths are multiples of it.
+const DEPTH_UNIT: u16 = 8;
+/// The largest depth that a cookie holds, bytes.
+pub const DEPTH_MAX: u16 = 255 * DEPTH_UNIT;
+
 /// `NO_ARG`.
 const NO_ARG: u8 = 15;
 /// `PROBE_NSPR`.
@@ -54,6 +59,7 @@ enum Op {
 /// The numbers of this file under their names in the header file, for the test that compares them.
 #[cfg(all(test, feature = "bpf"))]
 pub(crate) const CONSTANTS: &[(&str, u64)] = &[
+    ("DEPTH_UNIT", DEPTH_UNIT as u64),
     ("PROBE_NSPR", PROBE_NSPR as u64),
     ("PROBE_EARLY", PROBE_EARLY as u64),
     ("PROBE_RESUMES", PROBE_RESUMES as u64),
@@ -132,9 +138,9 @@ impl Cookie {
         Self(self.0 | u64::from(PROBE_GUARDED) << 48)
     }
 
-    /// The bits for the kernel, with the function's index.
-    pub fn bits(self, function: u16) -> u64 {
-        self.0 | u64::from(function)
+    /// The bits for the kernel, with the function's index and the stack's depth at the site in bytes.
+    pub fn bits(self, function: u16, depth: u16) -> u64 {
+        self.0 | u64::from(function) | u64::from(depth / DEPTH_UNIT) << 56
     }
 
     fn op(self) -> u8 {

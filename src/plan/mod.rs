@@ -1,22 +1,26 @@
 //! From findings to a probe plan: plain data that prints, compares and attaches. No input or output
 //! happens here, and the kernel is not asked.
 
+mod choose;
 mod cookie;
+mod price;
 
 use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::discover::finding::{Abi, Site, SiteKind};
+use crate::discover::finding::{Abi, Site, SiteKind, Sites};
 use crate::discover::{Evidence, Finding, Function, Method, Report};
 use crate::error::{Error, ErrorKind};
 use crate::image::addr::{FileOff, VirtAddr};
 use crate::image::{Arch, FileIdentity};
 
 pub use crate::discover::finding::GoFacts;
+pub use choose::{Choice, ProbeSites, choose, choose_all};
 #[cfg(all(test, feature = "bpf"))]
 pub(crate) use cookie::CONSTANTS as COOKIE_CONSTANTS;
-pub use cookie::{Cookie, FUNCTIONS_MAX};
+pub use cookie::{Cookie, DEPTH_MAX, FUNCTIONS_MAX};
+pub use price::{PriceList, Source};
 
 /// All probes for one file.
 #[derive(Clone, Debug, Serialize)]
@@ -58,27 +62,48 @@ pub struct Place {
     pub offset: FileOff,
     /// In memory, before any load bias.
     pub vaddr: VirtAddr,
+    /// Bytes that the stack pointer is below where it was at the function's first instruction.
+    pub depth: u16,
+}
+
+/// How the end of a call is seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Exits {
+    /// It is of no interest.
+    None,
+    /// By a return probe, set up where the entry is watched: one hit there serves both.
+    Return,
+    /// By probes in the function itself, one of which each return passes.
+    Sites(Vec<Place>),
+}
+
+impl Exits {
+    /// All but none.
+    pub fn is_watched(&self) -> bool {
+        *self != Self::None
+    }
 }
 
 /// How a function is watched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Watch {
-    /// A C function: a probe at the first instruction.
+    /// A C function.
     C {
-        /// There.
+        /// Where its arguments are read.
         entry: Place,
-        /// A return probe as well.
-        with_return: bool,
+        /// Where its result is.
+        exits: Exits,
         /// What the connection object's first word must be, before any load bias.
         first_word: Option<VirtAddr>,
     },
     /// A Go function. There is no return probe, which would end the program: Go moves its stacks, and
     /// looks at the return addresses on them.
     Go {
-        /// The first instruction, if it is watched.
+        /// Where its arguments are read, if they are.
         entry: Option<Place>,
-        /// Each RET, if the result matters.
+        /// One of these is passed by each return, if the result matters.
         returns: Vec<Place>,
         /// Which of the plan's [`ProbePlan::go`] tells of the types.
         facts: Option<usize>,
@@ -86,10 +111,10 @@ pub enum Watch {
     /// A function that encrypts or decrypts one record: plaintext is read where it goes in, or where it
     /// comes out.
     Record {
-        /// The first instruction.
+        /// Where its arguments are read.
         entry: Place,
-        /// A return probe as well: it decrypts.
-        with_return: bool,
+        /// Where decrypting ends; none for encrypting.
+        exits: Exits,
     },
 }
 
@@ -200,14 +225,14 @@ impl ProbePlan {
                     cookie = cookie.guarded();
                 }
                 Watch::C {
-                    entry: first(function),
-                    with_return: cookie.needs_return(),
+                    entry: place(&function.sites.entry),
+                    exits: exits(&function.sites, cookie.needs_return())?,
                     first_word: guard.map(|guard| guard.first_word),
                 }
             }
             abi if abi.is_per_record() => Watch::Record {
-                entry: first(function),
-                with_return: cookie.needs_return(),
+                entry: place(&function.sites.entry),
+                exits: exits(&function.sites, cookie.needs_return())?,
             },
             abi => watch_go(function, abi, cookie.needs_return(), facts)?,
         };
@@ -228,8 +253,8 @@ impl ProbePlan {
     /// Whether attaching it sets up return probes.
     pub fn has_return_probes(&self) -> bool {
         let mut probes = self.probes.iter();
-        probes.any(|probe| match probe.watch {
-            Watch::C { with_return, .. } | Watch::Record { with_return, .. } => with_return,
+        probes.any(|probe| match &probe.watch {
+            Watch::C { exits, .. } | Watch::Record { exits, .. } => *exits == Exits::Return,
             Watch::Go { .. } => false,
         })
     }
@@ -249,10 +274,26 @@ impl ProbePlan {
 /// Why a function gets no probe.
 type Unwatched = &'static str;
 
-fn first(function: &Function) -> Place {
+fn place(site: &Site) -> Place {
     Place {
-        offset: function.file_offset,
-        vaddr: function.vaddr,
+        offset: site.file_offset,
+        vaddr: site.vaddr,
+        depth: site.depth,
+    }
+}
+
+/// A return probe changes the return address, which it must find where the stack pointer points, and
+/// serves the entry as well: it stands nowhere else.
+fn exits(sites: &Sites, needed: bool) -> Result<Exits, Unwatched> {
+    let is_return = |site: &&Site| site.kind == SiteKind::Uretprobe;
+    if !needed {
+        return Ok(Exits::None);
+    }
+    match (sites.exits.iter().find(is_return), sites.exits.len()) {
+        (_, 0) => Err("its returns are not known"),
+        (None, _) => Ok(Exits::Sites(sites.exits.iter().map(place).collect())),
+        (Some(exit), 1) if exit.vaddr == sites.entry.vaddr && exit.depth == 0 => Ok(Exits::Return),
+        (Some(_), _) => Err("a return probe would not find the return address"),
     }
 }
 
@@ -264,40 +305,17 @@ fn watch_go(
     needs_return: bool,
     facts: Option<usize>,
 ) -> Result<Watch, Unwatched> {
-    let returns = if needs_return {
-        go_returns(function)?
-    } else {
-        Vec::new()
+    let returns = match exits(&function.sites, needs_return)? {
+        Exits::Return => return Err("a return probe would end a Go program"),
+        Exits::None => Vec::new(),
+        Exits::Sites(returns) => returns,
     };
-    let entry = (abi == Abi::GoRegisters || !needs_return).then(|| first(function));
+    let entry = abi == Abi::GoRegisters || !needs_return;
     Ok(Watch::Go {
-        entry,
+        entry: entry.then(|| place(&function.sites.entry)),
         returns,
         facts,
     })
-}
-
-/// The function's RETs. They lie between its first and its last byte, and its code is in one piece, so
-/// that addresses and offsets have the same distances.
-fn go_returns(function: &Function) -> Result<Vec<Place>, Unwatched> {
-    let place = |site: &Site| {
-        if site.kind != SiteKind::Uprobe {
-            return Err("a return probe would end a Go program");
-        }
-        let distance = site.file_offset.0.checked_sub(function.file_offset.0);
-        let distance = distance.filter(|distance| *distance < function.size);
-        let distance = distance.ok_or("a return outside of the function")?;
-        let vaddr = function.vaddr.0.checked_add(distance);
-        Ok(Place {
-            offset: site.file_offset,
-            vaddr: VirtAddr(vaddr.ok_or("a return outside of the address space")?),
-        })
-    };
-    let returns: Result<Vec<_>, Unwatched> = function.sites.exits.iter().map(place).collect();
-    match returns {
-        Ok(returns) if returns.is_empty() => Err("its returns are not known"),
-        returns => returns,
-    }
 }
 
 #[cfg(test)]

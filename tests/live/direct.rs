@@ -164,17 +164,15 @@ fn function(
     let offset = vaddr - segment.p_vaddr + segment.p_offset;
     let moves_data = of.role != Role::Close && of.role != Role::Free;
     let sites = if abi == Abi::C {
-        Sites::classic(FileOff(offset), moves_data)
+        Sites::classic(VirtAddr(vaddr), FileOff(offset), moves_data)
     } else {
         // Our assembly has no other byte like it: no immediate, no displacement.
         let code = &bytes[offset as usize..][..size as usize];
         let rets = (offset..)
             .zip(code)
             .filter(|(_, byte)| **byte == 0xc3 && moves_data);
-        let site = |file_offset| Site {
-            kind: SiteKind::Uprobe,
-            file_offset: FileOff(file_offset),
-        };
+        let site =
+            |at: u64| Site::new(SiteKind::Uprobe, VirtAddr(at - offset + vaddr), FileOff(at));
         Sites {
             entry: site(offset),
             exits: rets.map(|(at, _)| site(at)).collect(),
@@ -196,6 +194,7 @@ fn function(
             len: Some(2),
             ..Call::default()
         },
+        legal: None,
         covered_by: None,
         unprobed: None,
     }

@@ -17,8 +17,9 @@ fn function(name: &str, vaddr: u64) -> Function {
             method: Method::Symtab,
             detail: String::new(),
         }],
-        sites: Sites::classic(FileOff(vaddr), false),
+        sites: Sites::classic(VirtAddr(vaddr), FileOff(vaddr), false),
         call: Call::default(),
+        legal: None,
         covered_by: None,
         unprobed: None,
     }

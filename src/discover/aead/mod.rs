@@ -297,11 +297,12 @@ impl Placer<'_, '_> {
             size: covering.map_or(0, |range| range.end.0 - range.start.0),
             confidence: Confidence::Medium,
             evidence,
-            sites: Sites::classic(file_offset, role == Role::Read),
+            sites: Sites::classic(addr, file_offset, role == Role::Read),
             call: Call {
                 abi: kind.abi(),
                 ..Call::default()
             },
+            legal: None,
             covered_by: None,
             unprobed: is_siv.then(|| SIV.to_owned()),
         })

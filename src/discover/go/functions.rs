@@ -9,7 +9,7 @@ use crate::discover::finding::{Abi, Call, Function, Refusal, Site, SiteKind, Sit
 use crate::image::go::code::{self, Convention, FunctionCode};
 use crate::image::go::pclntab::Record;
 use crate::image::go::{GoProgram, Types};
-use crate::image::{FileOff, Pointers, VirtAddr};
+use crate::image::{Pointers, VirtAddr};
 use crate::symdb::{ResultShape, Role};
 
 /// What is probed of each type of connection, with its place among the methods of `net.Conn`, which are
@@ -219,9 +219,9 @@ impl Search<'_, '_> {
         let file_offset = offset(start)?;
         let moves_data = wanted.role != Role::Close;
         let exits = code.returns.iter().filter(|_| moves_data);
-        let site = |file_offset: FileOff| Site {
-            kind: SiteKind::Uprobe,
-            file_offset,
+        let site = |vaddr: VirtAddr| {
+            let site = |at| Site::new(SiteKind::Uprobe, vaddr, at);
+            offset(vaddr).map(site)
         };
         Ok(Function {
             name: wanted.name.clone(),
@@ -236,10 +236,8 @@ impl Search<'_, '_> {
             },
             evidence,
             sites: Sites {
-                entry: site(file_offset),
-                exits: exits
-                    .map(|addr| offset(*addr).map(site))
-                    .collect::<Result<_, _>>()?,
+                entry: site(start)?,
+                exits: exits.map(|addr| site(*addr)).collect::<Result<_, _>>()?,
             },
             call: Call {
                 abi: match code.convention {
@@ -251,6 +249,7 @@ impl Search<'_, '_> {
                 len: moves_data.then_some(2),
                 ..Call::default()
             },
+            legal: None,
             covered_by: None,
             unprobed: None,
         })

@@ -206,11 +206,12 @@ mod tests {
             size: 0,
             confidence: Confidence::High,
             evidence: Vec::new(),
-            sites: Sites::classic(FileOff(at), false),
+            sites: Sites::classic(VirtAddr(at), FileOff(at), false),
             call: Call {
                 abi,
                 ..Call::default()
             },
+            legal: None,
             covered_by: None,
             unprobed: None,
         };

@@ -350,7 +350,7 @@ impl<'a> Gather<'_, 'a> {
                 Confidence::Medium
             },
             evidence,
-            sites: Sites::classic(file_offset, candidate.way == Way::Decrypt),
+            sites: Sites::classic(addr, file_offset, candidate.way == Way::Decrypt),
             call: Call {
                 abi: match candidate.convention {
                     Convention::Opaque => Abi::RustlsOpaque,
@@ -358,6 +358,7 @@ impl<'a> Gather<'_, 'a> {
                 },
                 ..Call::default()
             },
+            legal: None,
             covered_by: None,
             unprobed: None,
         })
