@@ -484,5 +484,5 @@ int record_session(struct pt_regs *ctx)
 		end_opening(ctx, entry_sp_at_return(ctx));
 		return 0;
 	}
-	return !may_return_probe() || !begin_opening(ctx);
+	return !begin_opening(ctx);
 }

@@ -180,7 +180,6 @@ enum agentsight_counter {
 	COUNT_SILENT_RECORDS,  /* TLS records that are no application data: left out */
 	COUNT_NOT_TLS, /* AEAD calls that make or open no TLS record (QUIC, files): left out */
 	COUNT_FORGED_RECORDS, /* records that failed authentication: left out */
-	COUNT_SPARED_CALLS,   /* calls of sandboxed programs, which a return probe would kill */
 	COUNT_MAX,
 };
 

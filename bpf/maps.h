@@ -264,8 +264,6 @@ const volatile bool only_targets = false; /* report only processes that run a fi
 const volatile __u64 max_bytes = ~0ULL;   /* payload kept per call */
 const volatile __u64 wakeup_bytes = WAKEUP_BYTES; /* as in limits.h, by the ring's size */
 const volatile bool use_bpf_loop = true;          /* false where the kernel has no bpf_loop */
-const volatile bool spare_sandboxed =
-	false; /* return probes kill programs behind a seccomp filter */
 
 /* The observer, which is never reported. Set by the `identify` program, which alone knows the id in
  * the init namespace. */

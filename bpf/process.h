@@ -52,23 +52,3 @@ static __always_inline bool is_followed(const struct process_key *process, bool 
 		bpf_map_update_elem(&verdicts, process, &verdict, BPF_ANY);
 	return verdict == VERDICT_FOLLOWED;
 }
-
-/* Linux include/linux/seccomp_types.h: SECCOMP_MODE_FILTER. Strict mode dies of any system call as well. */
-#define SECCOMP_MODE_NONE 0
-
-/*
- * A return probe comes back by a system call of its own. Where filters see that one, a filter that does not
- * know it kills the program: such a program is left alone, and its calls are counted.
- */
-static __always_inline bool may_return_probe(void)
-{
-	struct task_struct *task;
-
-	if (!spare_sandboxed)
-		return true;
-	task = (void *)bpf_get_current_task();
-	if (BPF_CORE_READ(task, seccomp.mode) == SECCOMP_MODE_NONE)
-		return true;
-	count(COUNT_SPARED_CALLS, 1);
-	return false;
-}

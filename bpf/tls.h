@@ -471,5 +471,5 @@ int tls_session(struct pt_regs *ctx)
 		leave_tls(ctx, entry_sp_at_return(ctx));
 		return 0;
 	}
-	return !may_return_probe() || !enter_tls(ctx);
+	return !enter_tls(ctx);
 }

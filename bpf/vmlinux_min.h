@@ -146,12 +146,7 @@ struct signal_struct {
 	atomic_t live;
 };
 
-struct seccomp {
-	int mode;
-};
-
 struct task_struct {
-	struct seccomp seccomp;
 	int tgid;
 	struct mm_struct *mm;
 	struct files_struct *files;

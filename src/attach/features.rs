@@ -24,6 +24,8 @@ pub struct Features {
     pub socket_lengths: bool,
     /// `BPF_TRACE_UPROBE_SESSION` links (6.13).
     pub uprobe_session: bool,
+    /// Return probes, which every kernel has; whether sandboxed programs survive them is tried apart.
+    pub return_probes: bool,
 }
 
 impl Features {
@@ -38,6 +40,7 @@ impl Features {
             match name {
                 "bpf_loop" => features.bpf_loop = false,
                 "find_vma" => features.find_vma = false,
+                "return_probes" => features.return_probes = false,
                 "socket_lengths" => features.socket_lengths = false,
                 "uprobe_multi" => features.uprobe_multi = false,
                 "uprobe_session" => features.uprobe_session = false,
@@ -58,6 +61,7 @@ impl Features {
                 && has_tracepoint(c"sock_send_length")
                 && has_tracepoint(c"sock_recv_length"),
             uprobe_multi: takes_multi_links(sys::BPF_TRACE_UPROBE_MULTI),
+            return_probes: true,
             uprobe_session: takes_multi_links(sys::BPF_TRACE_UPROBE_SESSION),
         }
     }

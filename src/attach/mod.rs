@@ -3,6 +3,7 @@
 //! Everything that is attached is a BPF link owned by this process: whatever ends it, SIGKILL
 //! included, leaves no probe behind. Probes go to an inode (opened file), never to a name.
 
+mod bench;
 mod features;
 mod go;
 #[cfg(test)]
@@ -30,6 +31,7 @@ use crate::event::wire;
 use crate::image::{FileIdentity, FileOff};
 use crate::plan::{FUNCTIONS_MAX, ProbePlan};
 
+pub use bench::BenchProbe;
 pub use features::Features;
 pub use ring::{RingReader, RunningRing};
 

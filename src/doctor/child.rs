@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -40,10 +40,6 @@ impl Launcher {
     /// The very file that is running, whatever its name leads to by now.
     pub fn this_program() -> Self {
         Self::new("/proc/self/exe", [PEER_COMMAND])
-    }
-
-    pub(super) fn program(&self) -> &Path {
-        &self.program
     }
 
     /// The program's file.

@@ -16,6 +16,7 @@ use anstyle::{AnsiColor, Style};
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
+use crate::attach::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::privileges::Privileges;
 
@@ -114,19 +115,17 @@ pub fn diagnose(launcher: &Launcher) -> Diagnosis {
 /// All checks but the self test. The launcher starts a child that tries what may kill it.
 pub fn examine(launcher: &Launcher) -> Vec<Check> {
     let privileges = Privileges::of_self();
-    let mut loaded = kernel::load(&privileges);
+    let loaded = kernel::load(&privileges);
     let mut checks = surroundings::checks(&privileges, &loaded);
     checks.extend(kernel::checks(&privileges, &loaded));
-    let session = loaded.as_mut().and_then(|loaded| loaded.as_mut().ok());
+    let session = loaded.as_ref().and_then(|loaded| loaded.as_ref().ok());
     checks.push(sandbox::check(launcher, session));
     checks
 }
 
 /// Whether return probes are safe for programs behind a seccomp filter, tried on a child of our own.
-pub fn sandboxed_targets(launcher: &Launcher) -> Check {
-    let mut loaded = kernel::load(&Privileges::of_self());
-    let session = loaded.as_mut().and_then(|loaded| loaded.as_mut().ok());
-    sandbox::check(launcher, session)
+pub fn sandboxed_targets(launcher: &Launcher, session: &Session) -> Check {
+    sandbox::check(launcher, Some(session))
 }
 
 /// Captures a TLS exchange of a child of our own and compares every byte.

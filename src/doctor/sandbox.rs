@@ -12,22 +12,17 @@ use std::time::{Duration, Instant};
 use super::child::{Child, Launcher, Part, listen, marked, say};
 use super::{Check, place, sys};
 use crate::attach::Session;
-use crate::discover::finding::{Call, Sites};
-use crate::discover::{Confidence, Finding, Function, Report};
 use crate::error::{Context, Error, ErrorKind, OrInvalid, Result};
-use crate::event::Event;
-use crate::image::{FileOff, ImageFile, VirtAddr};
-use crate::plan::ProbePlan;
-use crate::symdb::{ResultShape, Role};
+use crate::image::FileOff;
 
 const NAME: &str = "sandboxed targets";
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The child's last word, and (as the line it is said with) what its function is given.
+/// The child's last word.
 const TOKEN: &str = "survived";
 
-/// Says whether sandboxed programs survive being watched. The session follows targets only.
-pub fn check(launcher: &Launcher, session: Option<&mut Session>) -> Check {
+/// Says whether sandboxed programs survive being watched.
+pub fn check(launcher: &Launcher, session: Option<&Session>) -> Check {
     let Some(session) = session else {
         return untried("programs do not load");
     };
@@ -62,28 +57,25 @@ enum Outcome {
     Killed(i32),
 }
 
-fn try_out(launcher: &Launcher, session: &mut Session) -> Result<Outcome> {
+fn try_out(launcher: &Launcher, session: &Session) -> Result<Outcome> {
     let deadline = Instant::now() + TIMEOUT;
     // Without a probe first: what dies then dies of the filter, and nothing can be learnt.
     if !run(launcher, deadline, |_| Ok(()))?.success() {
         return Err(Error::invalid("the child does not survive its own filter"));
     }
-    // Before the child starts: the kernel side judges a process once, when it execs.
-    session.add_target(&launcher.file()?)?;
-    let ring = session.ring()?.start()?;
+    let file = launcher.file()?;
+    let mut probes = Vec::new();
+    let before = session.bench_hits();
     let status = run(launcher, deadline, |offset| {
-        probe(session, launcher, offset)
+        for return_probe in [true, false] {
+            probes.push(session.attach_bench(&file, offset, return_probe)?);
+        }
+        Ok(())
     })?;
-    ring.finish();
-    let spoken = marked(TOKEN).into_bytes();
-    let seen = ring
-        .events
-        .iter()
-        .any(|event| matches!(event, Event::Data { data, .. } if data.payload == spoken));
-    match (status.signal(), seen) {
+    match (status.signal(), session.bench_hits() - before) {
         (Some(signal), _) => Ok(Outcome::Killed(signal)),
-        (None, false) => Err(Error::invalid("the probe was not hit")),
-        (None, true) => Ok(Outcome::Survived),
+        (None, 2) => Ok(Outcome::Survived),
+        (None, hits) => Err(Error::invalid(format!("{hits} hits of two probes"))),
     }
 }
 
@@ -107,62 +99,6 @@ fn run(
     Ok(status)
 }
 
-/// Watches the child's function as if it were one of a TLS library.
-fn probe(session: &mut Session, launcher: &Launcher, offset: FileOff) -> Result<()> {
-    let program = ImageFile::from_file(launcher.program(), launcher.file()?)?;
-    let image = program.image()?;
-    let report = pretend(offset);
-    let mut plan = ProbePlan::new(&report, image.arch, image.is_64, program.identity())?;
-    plan.path = launcher.program().to_owned();
-    let attached = session.attach(&plan, program.file())?;
-    match attached.failed.first() {
-        None => Ok(()),
-        Some((_, reason)) => Err(Error::new(ErrorKind::UnsupportedKernel, reason.clone())),
-    }
-}
-
-/// What discovery would say if [`watched`] were an SSL_write.
-fn pretend(offset: FileOff) -> Report {
-    let function = Function {
-        name: "watched".into(),
-        role: Role::Write,
-        vaddr: VirtAddr(0),
-        file_offset: offset,
-        size: 0,
-        confidence: Confidence::High,
-        evidence: Vec::new(),
-        sites: Sites::classic(VirtAddr(0), offset, true),
-        call: Call {
-            result: Some(ResultShape::I32),
-            buf: Some(1),
-            len: Some(2),
-            ..Call::default()
-        },
-        legal: None,
-        covered_by: None,
-        unprobed: None,
-    };
-    Report {
-        path: String::new(),
-        arch: String::new(),
-        build_id: None,
-        size: 0,
-        findings: vec![Finding {
-            library: "doctor".into(),
-            version: None,
-            provider: None,
-            compiler: None,
-            functions: vec![function],
-            guard: None,
-            go: None,
-        }],
-        refused: Vec::new(),
-        warnings: Vec::new(),
-        imports: Vec::new(),
-        ladder: Vec::new(),
-    }
-}
-
 /// The child: says where its function is, waits for the probe, locks itself in and calls it.
 pub fn peer() -> Result<()> {
     let function: Watched = watched;
@@ -173,17 +109,14 @@ pub fn peer() -> Result<()> {
     }
     let last = marked(TOKEN);
     sys::enter_sandbox().context(|| "failed to enter the sandbox")?;
-    // The buffer was just written: its pages are there to be read.
-    black_box(function)(&raw const last as _, last.as_ptr(), last.len() as i32);
+    black_box(function)(1);
     sys::say_and_exit(last.as_bytes())
 }
 
-/// As the functions that move plaintext: connection, buffer, length.
-type Watched = extern "C" fn(*const (), *const u8, i32) -> i32;
+type Watched = extern "C" fn(i32) -> i32;
 
 /// Does nothing that the optimizer could leave out, and makes no system call.
 #[inline(never)]
-extern "C" fn watched(connection: *const (), buffer: *const u8, length: i32) -> i32 {
-    black_box((connection, buffer));
-    black_box(length)
+extern "C" fn watched(number: i32) -> i32 {
+    black_box(number)
 }

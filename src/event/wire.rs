@@ -100,12 +100,11 @@ pub enum Counter {
     SilentRecords,
     NotTls,
     ForgedRecords,
-    SparedCalls,
 }
 
 impl Counter {
     /// All of them, in the kernel's order.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 18] = [
         Self::RingFullRecords,
         Self::RingFullBytes,
         Self::FaultRecords,
@@ -124,7 +123,6 @@ impl Counter {
         Self::SilentRecords,
         Self::NotTls,
         Self::ForgedRecords,
-        Self::SparedCalls,
     ];
 }
 

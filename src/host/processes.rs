@@ -30,23 +30,6 @@ pub fn running(executable: FileIdentity) -> Vec<i32> {
         .collect()
 }
 
-/// Whether the process runs behind a seccomp filter, or in strict mode.
-pub fn is_sandboxed(pid: i32) -> bool {
-    let status = Process::new(pid).and_then(|process| process.status());
-    status.is_ok_and(|status| status.seccomp.is_some_and(|mode| mode != 0))
-}
-
-/// Sandboxed processes that have this file mapped executable.
-pub fn sandboxed_users(file: FileIdentity) -> Vec<i32> {
-    let processes = procfs::process::all_processes().into_iter().flatten();
-    processes
-        .flatten()
-        .map(|process| process.pid)
-        .filter(|pid| is_sandboxed(*pid))
-        .filter(|pid| mapped_files(*pid).iter().any(|mapped| mapped.is(file)))
-        .collect()
-}
-
 /// Whether the process has a thread of this id.
 pub fn has_thread(thread: Thread) -> bool {
     Path::new(&format!("/proc/{}/task/{}", thread.pid, thread.tid)).exists()
@@ -73,17 +56,6 @@ pub struct MappedFile {
 }
 
 impl MappedFile {
-    /// Whether it is this file. On btrfs and overlay file systems `maps` tells another device than
-    /// `stat` does, so the mapped file itself is asked.
-    fn is(&self, file: FileIdentity) -> bool {
-        let (start, end) = self.range;
-        let same_device = || {
-            std::fs::metadata(format!("/proc/{}/map_files/{start:x}-{end:x}", self.pid))
-                .is_ok_and(|mapped| mapped.dev() == file.dev)
-        };
-        self.inode.1 == file.ino && (self.inode.0 == file.dev || same_device())
-    }
-
     /// Opens the mapped file itself, whatever its name leads to by now.
     ///
     /// # Errors

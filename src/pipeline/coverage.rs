@@ -9,13 +9,13 @@ use super::Progress;
 use crate::attach::Session;
 use crate::cache::Examiner;
 use crate::discover::{Finding, Report};
-use crate::doctor::{self, Check, Launcher, Status};
+use crate::doctor::{self, Launcher, Status};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::ProcessId;
 use crate::event::wire::{ConnState, Counter};
 use crate::host::{libraries, processes};
 use crate::image::{FileIdentity, Image, ImageFile};
-use crate::plan::ProbePlan;
+use crate::plan::{Choice, PriceList, ProbePlan, ProbeSites, Skipped, choose_all};
 use crate::stream::FunctionNames;
 
 /// Between two looks for processes whose end was not told: a full ring may have lost it.
@@ -45,7 +45,7 @@ pub struct Coverage<'c> {
     /// Inodes that need no second look.
     seen: HashSet<processes::Inode>,
     /// Whether return probes are safe for sandboxed programs, once tried.
-    sandbox_check: Option<Check>,
+    return_probes: Option<bool>,
     /// When the table of connections was last compared with the processes that run.
     checked_alive: Instant,
     /// Files that were examined, by what they are and not by where they are mapped.
@@ -66,7 +66,7 @@ impl<'c> Coverage<'c> {
             examiner,
             progress,
             seen: HashSet::new(),
-            sandbox_check: None,
+            return_probes: None,
             checked_alive: Instant::now(),
             covered: HashSet::new(),
             ended: HashSet::new(),
@@ -75,30 +75,65 @@ impl<'c> Coverage<'c> {
         }
     }
 
-    /// Kernels that do not let return probes through seccomp would have sandboxed users of the file
-    /// killed by us, whomever the user asked for. Tried at most once, and only if there are such users.
-    fn spare_sandboxed(&mut self, file: &ImageFile) -> Result<()> {
-        let is_safe = |check: &Check| check.status == Status::Ok;
-        if self.sandbox_check.as_ref().is_some_and(is_safe) {
-            return Ok(());
-        }
-        let Some(pid) = processes::sandboxed_users(file.identity()).pop() else {
-            return Ok(());
+    /// On kernels that do not let return probes through seccomp they would kill programs behind a filter, whomever the
+    /// user asked for, and even those that start later: there, only sites without them. Tried once.
+    fn are_return_probes_safe(&mut self) -> bool {
+        let session = &self.session;
+        let tried = || {
+            if !session.features().return_probes {
+                return Err("left out at the user's wish".to_owned());
+            }
+            let check = doctor::sandboxed_targets(&Launcher::this_program(), session);
+            match check.status {
+                Status::Ok => Ok(()),
+                _ => Err(check.detail),
+            }
         };
-        let check = self
-            .sandbox_check
-            .get_or_insert_with(|| doctor::sandboxed_targets(&Launcher::this_program()));
-        if is_safe(check) {
-            return Ok(());
+        if self.return_probes.is_none() {
+            let safe = tried();
+            if let Err(why) = &safe {
+                self.progress.notice(&format!(
+                    "no return probes: {why}; functions that cannot be watched otherwise are left out"
+                ));
+            }
+            self.return_probes = Some(safe.is_ok());
         }
-        Err(Error::new(
-            ErrorKind::UnsupportedKernel,
-            format!(
-                "{} is used by process {pid}, which runs behind a seccomp filter: {}",
-                file.path().display(),
-                check.detail
-            ),
-        ))
+        self.return_probes == Some(true)
+    }
+
+    fn plan(&mut self, report: Report, file: &ImageFile) -> Result<ProbePlan> {
+        let image = file.image()?;
+        let choice = Choice {
+            sites: ProbeSites::Planned,
+            prices: PriceList::built_in(image.arch),
+            return_probes: true,
+        };
+        let without = Choice {
+            return_probes: false,
+            ..choice.clone()
+        };
+        let plan = |mut report: Report, choice: &Choice| {
+            choose_all(&mut report, choice);
+            ProbePlan::new(&report, image.arch, image.is_64, file.identity())
+        };
+        let wanted = plan(report.clone(), &choice)?;
+        if !wanted.has_return_probes() || self.are_return_probes_safe() {
+            return Ok(wanted);
+        }
+        let plan = plan(report, &without)?;
+        let known = |skipped: &&Skipped| {
+            wanted
+                .skipped
+                .iter()
+                .all(|other| other.function != skipped.function)
+        };
+        for skipped in plan.skipped.iter().filter(known) {
+            let (function, path) = (&skipped.function, file.path().display());
+            let reason = &skipped.reason;
+            self.progress
+                .notice(&format!("not attached: {function} in {path}: {reason}"));
+        }
+        Ok(plan)
     }
 
     /// Covers an executable: itself, what it needs, what its processes have loaded, and what they will.
@@ -256,17 +291,13 @@ impl<'c> Coverage<'c> {
                 refusal.library, report.path, refusal.reason
             ));
         }
-        let image = file.image()?;
-        let plan = ProbePlan::new(&report, image.arch, image.is_64, identity)?;
+        let plan = self.plan(report.clone(), &file)?;
         let refused = !report.refused.is_empty();
         if plan.probes.is_empty() {
             return Ok(Covered {
                 captures: false,
                 refused,
             });
-        }
-        if plan.has_return_probes() {
-            self.spare_sandboxed(&file)?;
         }
         let attached = self.session.attach(&plan, file.file())?;
         for (function, reason) in &attached.failed {

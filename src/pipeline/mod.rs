@@ -356,7 +356,6 @@ impl Run<'_> {
             silent: self.losses.count(Counter::SilentRecords),
             not_tls: self.losses.count(Counter::NotTls),
             forged: self.losses.count(Counter::ForgedRecords),
-            spared: self.losses.count(Counter::SparedCalls),
         }
     }
 }

@@ -23,8 +23,6 @@ pub struct Summary {
     pub not_tls: u64,
     /// Records that failed authentication.
     pub forged: u64,
-    /// Calls of programs behind a seccomp filter that a return probe would have killed.
-    pub spared: u64,
 }
 
 impl Summary {
@@ -102,10 +100,6 @@ impl Summary {
                 "calls that encrypt or decrypt what is no TLS record (QUIC, files)",
             ),
             (self.forged, "records that failed authentication"),
-            (
-                self.spared,
-                "calls of programs behind a seccomp filter, which a return probe would have killed on this kernel",
-            ),
         ];
         for (n, what) in left_out.into_iter().filter(|(n, _)| *n > 0) {
             writeln!(f, "left out: {n} {what}")?;
