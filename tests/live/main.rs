@@ -24,6 +24,7 @@ mod rust_agent;
 mod rust_load;
 mod rust_programs;
 mod rust_traits;
+mod sandbox;
 mod static_libraries;
 mod static_programs;
 #[path = "../support/mod.rs"]

@@ -80,8 +80,21 @@ fn with_log<'o>(options: &[&'o str], log: &'o Path) -> Vec<&'o str> {
 
 /// Runs a single program under capture and compares all ends of all connections.
 fn compare_pair(testbin: &Testbin, options: &[&str]) -> Captured {
+    compare_pair_under(
+        || Capture::start(&testbin.path, &debug_dir(testbin)),
+        testbin,
+        options,
+    )
+}
+
+/// The same under a capture of one's own choice.
+pub fn compare_pair_under(
+    start: impl FnOnce() -> Capture,
+    testbin: &Testbin,
+    options: &[&str],
+) -> Captured {
     let log = tempfile::tempdir().unwrap();
-    let capture = Capture::start(&testbin.path, &debug_dir(testbin));
+    let capture = start();
     let running = Running::start(testbin, &with_log(options, log.path())).unwrap();
     running.finish().unwrap();
     let captured = capture.stop();

@@ -4,6 +4,7 @@
 #include "../common/options.h"
 #include "../common/payload.h"
 #include "../common/process.h"
+#include "../common/sandbox.h"
 
 #include <openssl/bio.h>
 #include <stdlib.h>
@@ -14,7 +15,7 @@
 
 static struct {
     size_t iterations, size, reuse, timeout;
-    bool binary, wait, wait_late;
+    bool binary, sandbox, wait, wait_late;
     const char *log;
 } options = {.iterations = 1, .size = 1024, .reuse = 1, .timeout = 60};
 
@@ -24,6 +25,7 @@ static const struct option_spec option_table[] = {
     {.name = "--reuse", .number = &options.reuse},
     {.name = "--timeout", .number = &options.timeout},
     {.name = "--binary", .flag = &options.binary},
+    {.name = "--sandbox", .flag = &options.sandbox}, // behind a strict seccomp filter
     {.name = "--wait", .flag = &options.wait},
     {.name = "--wait-late", .flag = &options.wait_late},
     {.name = "--log", .text = &options.log},
@@ -131,6 +133,8 @@ int run_ends(int argc, char **argv, const struct calls *calls)
     SSL_CTX *context = make_context(TLS_method());
     if (options.wait)
         wait_for_go();
+    if (options.sandbox)
+        enter_sandbox();
     for (size_t n = 0; n < options.reuse; n++)
         run_connection(context, calls, n);
     SSL_CTX_free(context);
