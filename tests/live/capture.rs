@@ -46,11 +46,23 @@ pub struct Capture {
     stderr: BufReader<ChildStderr>,
     said: String,
     dir: tempfile::TempDir,
+    /// Observes the same with classic probe sites.
+    classic: Option<Box<Self>>,
 }
 
 impl Capture {
-    /// Starts it and waits until probes are in place.
+    /// Starts it and waits until probes are in place. A second one beside it has classic sites: at the end, both
+    /// must have seen the same.
     pub fn start(binary: &Path, options: &[&str]) -> Self {
+        let classic = [options, &["--probe-sites", "classic"]].concat();
+        let classic = Self::spawn(binary, &classic, "");
+        let mut capture = Self::start_alone(binary, options);
+        capture.classic = Some(Box::new(classic.attached()));
+        capture
+    }
+
+    /// Without a second one: where load, limits or the moment of attaching make them differ.
+    pub fn start_alone(binary: &Path, options: &[&str]) -> Self {
         Self::spawn(binary, options, "").attached()
     }
 
@@ -98,13 +110,19 @@ impl Capture {
             stderr,
             said: String::new(),
             dir,
+            classic: None,
         }
     }
 
     /// Ends it the way a user does, and reads everything it said.
     pub fn stop(mut self) -> Captured {
+        let classic = self.classic.take();
         signal(self.child.id(), "INT");
-        self.finish()
+        let captured = self.finish();
+        if let Some(classic) = classic {
+            captured.assert_same_events(&classic.stop());
+        }
+        captured
     }
 
     /// Waits until it ends by itself.
@@ -199,6 +217,45 @@ impl Captured {
     pub fn assert_whole(&self) {
         assert_eq!(self.gaps, Vec::<Value>::new(), "{}", self.stderr);
         assert!(self.stderr.contains("lost: nothing"), "{}", self.stderr);
+    }
+
+    /// Demands that another observer of the same processes saw the same calls, with the same bytes, in the same
+    /// order on each connection.
+    pub fn assert_same_events(&self, classic: &Self) {
+        let (ours, theirs) = (self.events(), classic.events());
+        let brief = |events: &[Vec<Value>]| -> Vec<String> {
+            let cut = |line: &Value| line.to_string().chars().take(200).collect::<String>();
+            events.iter().flatten().map(cut).collect()
+        };
+        if ours != theirs {
+            let (ours, theirs) = (brief(&ours), brief(&theirs));
+            let differ = ours.iter().zip(&theirs).find(|(a, b)| a != b);
+            panic!(
+                "planned sites saw {} events, classic ones {}; the first that differ: {differ:#?}\n{}\n{}",
+                ours.len(),
+                theirs.len(),
+                self.stderr,
+                classic.stderr
+            );
+        }
+    }
+
+    /// What happened on each connection, without the moment and the names that a run makes up.
+    fn events(&self) -> Vec<Vec<Value>> {
+        let mut conns: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
+        for line in &self.lines {
+            let Some(name) = line["conn"].as_str() else {
+                continue;
+            };
+            let mut line = line.clone();
+            for own in ["ts", "conn"] {
+                line.as_object_mut().unwrap().remove(own);
+            }
+            conns.entry(name).or_default().push(line);
+        }
+        let mut events: Vec<_> = conns.into_values().collect();
+        events.sort_by_cached_key(|events| Value::from(events.clone()).to_string());
+        events
     }
 
     /// Both streams of each connection that moved bytes, sorted.

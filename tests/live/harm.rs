@@ -40,7 +40,7 @@ fn root_nothing_is_left_behind() {
         running.wait_ready().unwrap();
         let before = code_byte(&running, &pair, "ssl_write_internal");
         assert_ne!(before, INT3);
-        let capture = Capture::start(&pair.path, &[]);
+        let capture = Capture::start_alone(&pair.path, &[]);
         wait_for("a breakpoint", || {
             code_byte(&running, &pair, "ssl_write_internal") == INT3
         });
@@ -65,7 +65,7 @@ fn root_coming_and_going_under_load() {
     };
     let running = Running::start(&pair, &["--iterations", "150000", "--size", "64"]).unwrap();
     for is_killed in [false, true, false, true] {
-        let capture = Capture::start(&pair.path, &[]);
+        let capture = Capture::start_alone(&pair.path, &[]);
         if is_killed {
             capture.kill();
         } else {

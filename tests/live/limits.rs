@@ -39,7 +39,7 @@ fn root_max_bytes_cuts_and_tells() {
     let Some(pair) = testbin("openssl/pair", "dyn-O2") else {
         return;
     };
-    let capture = Capture::start(&pair.path, &["--max-bytes", "10"]);
+    let capture = Capture::start_alone(&pair.path, &["--max-bytes", "10"]);
     let (captured, logged) = run_pair(&pair, capture, "3", "500");
     let client = logged.iter().find(|end| end.role == "client").unwrap();
     let mut conns = captured.conns.values();
@@ -63,7 +63,7 @@ fn root_a_full_ring_shows_as_gaps() {
     let Some(pair) = testbin("openssl/pair", "dyn-O2") else {
         return;
     };
-    let capture = Capture::start(&pair.path, &["--buffer", "64K"]);
+    let capture = Capture::start_alone(&pair.path, &["--buffer", "64K"]);
     let (captured, logged) = run_pair(&pair, capture, "2000", "16000");
     let lost = sum(&captured.gaps, "tls.gap", "bytes");
     assert!(lost > 0, "64 KiB held 64 MB?");
@@ -80,7 +80,7 @@ fn root_ends_by_itself() {
     let Some(pair) = testbin("openssl/pair", "dyn-O2") else {
         return;
     };
-    let mut capture = Capture::start(&pair.path, &["--max-events", "5"]);
+    let mut capture = Capture::start_alone(&pair.path, &["--max-events", "5"]);
     Running::start(&pair, &["--iterations", "50"])
         .unwrap()
         .finish()

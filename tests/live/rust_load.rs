@@ -44,7 +44,7 @@ fn root_rust_load_is_not_changed() {
             return;
         };
         let alone = timed(&format!("{name} alone"), || agent.run(&load));
-        let capture = Capture::start(agent.path(), &[]);
+        let capture = Capture::start_alone(agent.path(), &[]);
         let watched = timed(&format!("{name} watched"), || agent.run(&load));
         let captured = capture.stop();
         assert!(alone.ends == watched.ends, "{name}: other bytes");
