@@ -29,7 +29,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "cache", "check", "discover", "doctor", "host", "image", "pipeline", "sink", "symdb",
+            "cache", "check", "discover", "doctor", "host", "image", "pipeline", "plan", "sink",
+            "symdb",
         ],
     ),
     ("discover", &["image", "symdb"]),

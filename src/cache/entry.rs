@@ -1,5 +1,7 @@
 //! One kept answer, with what proves that it is about a file.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::key::{FileState, Key};
@@ -69,12 +71,18 @@ pub(super) fn witness(image: &Image<'_>, report: &Report) -> String {
     for segment in image.segments.iter() {
         hasher.update(format!("{segment:?}").as_bytes());
     }
+    // Many share a page.
+    let mut candidates = BTreeSet::new();
     for finding in &report.findings {
         for function in &finding.functions {
             pages(&mut hasher, image, function.file_offset.0, function.size);
             let sites = function.sites.exits.iter().chain([&function.sites.entry]);
             for site in sites {
                 pages(&mut hasher, image, site.file_offset.0, 1);
+            }
+            if let Some(legal) = &function.legal {
+                let places = legal.exits.iter().flatten().chain(&legal.entries);
+                candidates.extend(places.map(|place| place.file_offset.0 / PAGE));
             }
         }
         if let Some(guard) = finding.guard {
@@ -87,6 +95,9 @@ pub(super) fn witness(image: &Image<'_>, report: &Report) -> String {
                 data(&mut hasher, image, addr);
             }
         }
+    }
+    for page in candidates {
+        pages(&mut hasher, image, page.saturating_mul(PAGE), 1);
     }
     hasher.finalize().to_hex().to_string()
 }

@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use super::exit;
+use crate::plan::ProbeSites;
 
 /// See what AI agents say over TLS, from outside: no SDK, no proxy, no restart.
 #[derive(Debug, Parser)]
@@ -90,6 +91,24 @@ Examples:
 
 Secrets (API keys, tokens, cookies) are masked unless --no-redact is given.";
 
+/// Which instructions get probes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SitesChoice {
+    /// The cheapest ones that are proven to see the same
+    Planned,
+    /// First instructions and returns
+    Classic,
+}
+
+impl SitesChoice {
+    pub fn sites(self) -> ProbeSites {
+        match self {
+            Self::Planned => ProbeSites::Planned,
+            Self::Classic => ProbeSites::Classic,
+        }
+    }
+}
+
 /// When to use colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Color {
@@ -122,6 +141,9 @@ pub struct DiscoverArgs {
     /// Print the whole ladder of evidence, with what was tried in vain
     #[arg(long, conflicts_with = "json")]
     pub explain: bool,
+    /// Where attach would place its probes
+    #[arg(long, value_name = "WHICH", value_enum, default_value_t = SitesChoice::Planned)]
+    pub probe_sites: SitesChoice,
     /// Where separate debug files are, like GDB's debug-file-directory; may be given several times
     #[arg(long, value_name = "DIR", default_value = "/usr/lib/debug")]
     pub debug_dir: Vec<PathBuf>,
@@ -217,6 +239,9 @@ pub struct AttachArgs {
     /// Do not mask API keys, tokens and cookies
     #[arg(long)]
     pub no_redact: bool,
+    /// Where to place probes
+    #[arg(long, value_name = "WHICH", value_enum, default_value_t = SitesChoice::Planned)]
+    pub probe_sites: SitesChoice,
     /// No notices and no summary on stderr
     #[arg(short, long)]
     pub quiet: bool,

@@ -15,6 +15,7 @@ use signal_hook::flag;
 
 use super::args::AttachArgs;
 use super::exit;
+use super::prices::choice;
 use crate::bytes::printable;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::host::privileges;
@@ -43,6 +44,7 @@ pub fn run(args: &AttachArgs) -> Result<ExitCode> {
             global: args.debug_dir.clone(),
         },
         cache: !args.no_cache,
+        choice: choice(std::env::consts::ARCH, args.probe_sites.sites()),
     };
     let stop = stop_on_signals()?;
     let mut notices = Notices { quiet: args.quiet };

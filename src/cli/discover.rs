@@ -12,13 +12,16 @@ use serde_json::json;
 use walkdir::WalkDir;
 
 use super::args::DiscoverArgs;
+use super::prices::choice;
 use super::{complain, exit};
 use crate::bytes::printable;
 use crate::cache::{Examined, Examiner};
+use crate::discover::finding::{Site, SiteKind};
 use crate::discover::{Finding, Function, Report};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::image::ImageFile;
 use crate::image::debug_file::DebugDirs;
+use crate::plan::{ProbeSites, choose_all};
 use crate::symdb::SymbolDb;
 
 pub fn run(args: &DiscoverArgs) -> Result<ExitCode> {
@@ -32,6 +35,7 @@ pub fn run(args: &DiscoverArgs) -> Result<ExitCode> {
                 Ok(found) => (found.path.clone(), examine(&found, &examiner)),
                 Err(error) => (path.clone(), Err(error)),
             };
+            let report = report.map(|found| found.map(|found| chosen(found, args)));
             outcome.count(&report);
             if args.json {
                 objects.extend(object(
@@ -53,6 +57,13 @@ pub fn run(args: &DiscoverArgs) -> Result<ExitCode> {
         written(writeln!(out, "{text}"))?;
     }
     Ok(outcome.code())
+}
+
+/// With the sites that attach would choose.
+fn chosen(mut examined: Examined, args: &DiscoverArgs) -> Examined {
+    let choice = choice(&examined.report.arch, args.probe_sites.sites());
+    choose_all(&mut examined.report, &choice);
+    examined
 }
 
 /// What all subcommands examine files with.
@@ -131,7 +142,12 @@ pub(super) fn files(path: &Path) -> Box<dyn Iterator<Item = Result<Found>>> {
 /// A file's object; a broken file has one as well, so that nothing that was named is missing.
 fn object(path: &Path, result: Result<Option<Report>>) -> Option<serde_json::Value> {
     match result {
-        Ok(report) => report.map(|report| json!(report)),
+        Ok(report) => report.map(|report| {
+            let prices = choice(&report.arch, ProbeSites::Planned).prices;
+            let mut object = json!(report);
+            object["prices"] = json!(prices.source);
+            object
+        }),
         Err(error) => {
             complain(&error);
             Some(json!({ "path": path, "error": format!("{error:#}") }))
@@ -228,6 +244,8 @@ fn describe(report: &Report, explain: bool, text: &mut String) {
         text.push_str("  no TLS library found\n");
     }
     if explain {
+        let prices = choice(&report.arch, ProbeSites::Planned).prices;
+        text.push_str(&format!("  prices: {}\n", prices.source));
         describe_ladder(report, text);
     }
 }
@@ -298,33 +316,39 @@ fn explain_function(function: &Function, text: &mut String) {
         text.push_str(&format!("      no probe: {reason}\n"));
         return;
     }
-    text.push_str(&format!(
-        "      probes: {} at file offset {}{}\n",
-        function.sites.entry.kind.as_str(),
-        function.sites.entry.file_offset,
-        exits(function)
-    ));
+    let sites = &function.sites;
+    describe_site("entry", &sites.entry, function, text);
+    for exit in &sites.exits {
+        describe_site("exit", exit, function, text);
+    }
 }
 
-/// Where the function is left: by a trampoline at its start, or at return instructions of its own.
-fn exits(function: &Function) -> String {
-    let exits = &function.sites.exits;
-    let entry = function.sites.entry.file_offset;
-    let all: Vec<_> = exits
-        .iter()
-        .map(|exit| match exit.file_offset {
-            there if there == entry => format!("{} there", exit.kind.as_str()),
-            other => format!("{other}"),
-        })
-        .collect();
-    match exits.first() {
-        None => String::new(),
-        Some(first) if first.file_offset == entry => format!(", and {}", all.join(", ")),
-        Some(first) => format!(
-            ", and {} at its returns: {}",
-            first.kind.as_str(),
-            all.join(", ")
-        ),
+/// Where it is, what it costs, and why it is as good as any other.
+fn describe_site(end: &str, site: &Site, function: &Function, text: &mut String) {
+    let place = match (site.kind, site.vaddr.0.checked_sub(function.vaddr.0)) {
+        (SiteKind::Uretprobe, _) => "set up there".to_owned(),
+        (SiteKind::Uprobe, Some(distance)) => {
+            format!("at file offset {}, +{distance}", site.file_offset)
+        }
+        (SiteKind::Uprobe, None) => format!("at file offset {}", site.file_offset),
+    };
+    let price = site.price_ns.map(|price| {
+        let form = site.form.map(|form| json!(form));
+        let form = form.as_ref().and_then(|form| form.as_str());
+        format!(
+            ": {}, {}.{:02} µs",
+            form.unwrap_or_default(),
+            price / 1000,
+            price % 1000 / 10
+        )
+    });
+    text.push_str(&format!(
+        "      {end}: {} {place}{}\n",
+        site.kind.as_str(),
+        price.unwrap_or_default()
+    ));
+    for line in &site.proof {
+        text.push_str(&format!("        {line}\n"));
     }
 }
 

@@ -10,6 +10,7 @@ mod discover;
 mod doctor;
 mod exit;
 mod generate;
+mod prices;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

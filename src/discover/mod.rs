@@ -16,6 +16,7 @@ mod nss;
 mod openssl;
 mod packed;
 mod rustls;
+pub mod sites;
 mod sources;
 mod stripped;
 mod structure;
@@ -139,6 +140,7 @@ pub fn examine(file: &ImageFile, db: &SymbolDb, dirs: &DebugDirs) -> Result<Repo
     }
     report.ladder.extend(names.rungs);
     report.ladder.sort_by_key(|rung| rung.method);
+    sites::examine(&image, &mut report);
     Ok(report)
 }
 

@@ -366,14 +366,14 @@ impl<'a> Functions<'a> {
 
     /// Follows all ways from `entry`. Parts that stand apart are included, other functions are not.
     pub fn body(&self, entry: VirtAddr) -> Body {
-        let unwind = self.unwind.as_ref();
+        self.body_in(self.bounds(entry), entry)
+    }
+
+    /// The same for a function whose extent is known, if it is, from elsewhere than an unwind table.
+    pub fn body_in(&self, bounds: Option<CodeRange>, entry: VirtAddr) -> Body {
         let walk = Walk {
             functions: self,
-            ranges: unwind
-                .and_then(|unwind| unwind.covering(entry))
-                .filter(|range| range.start == entry)
-                .into_iter()
-                .collect(),
+            ranges: bounds.into_iter().collect(),
             body: Body {
                 entry,
                 insns: BTreeMap::new(),
@@ -383,6 +383,24 @@ impl<'a> Functions<'a> {
             todo: vec![entry],
         };
         walk.run()
+    }
+
+    /// Where the function that begins at `entry` lies by the unwind table, without parts elsewhere.
+    pub fn bounds(&self, entry: VirtAddr) -> Option<CodeRange> {
+        let unwind = self.unwind.as_ref();
+        let covering = unwind.and_then(|unwind| unwind.covering(entry));
+        covering.filter(|range| range.start == entry)
+    }
+
+    /// The code with one entry in the unwind table around `addr`.
+    pub fn around(&self, addr: VirtAddr) -> Option<CodeRange> {
+        self.unwind.as_ref()?.covering(addr)
+    }
+
+    /// Whether calls in the function at `addr` may come back elsewhere, by an exception.
+    pub fn has_landing_pads(&self, addr: VirtAddr) -> bool {
+        let unwind = self.unwind.as_ref();
+        unwind.is_some_and(|unwind| unwind.has_landing_pads(addr))
     }
 
     /// Whether a call that ends at `end` does not come back: traps follow, or, where no table says how far

@@ -187,6 +187,11 @@ impl<'a> UnwindTable<'a> {
         self.covering(addr).is_some_and(|range| range.start == addr)
     }
 
+    /// Whether the entry that covers `addr` names a table of what to do with exceptions.
+    pub fn has_landing_pads(&self, addr: VirtAddr) -> bool {
+        self.entry(addr).is_some_and(|entry| entry.lsda().is_some())
+    }
+
     /// Whether the code at `start`, where an entry begins, runs with a stack frame already: then it is a
     /// part of a function that stands apart from the rest, and nobody calls it. `frame_at_entry`: bytes
     /// that a call leaves on the stack.

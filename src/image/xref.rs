@@ -257,6 +257,35 @@ impl Edges {
         Self { edges }
     }
 
+    /// The same from the code in `windows` alone, which are sorted and apart from each other; conditional
+    /// ones are among them.
+    pub fn from_windows(
+        image: &Image<'_>,
+        decoder: &Decoder<'_>,
+        pages: &Pages,
+        windows: &[(u64, u64)],
+    ) -> Self {
+        let mut edges = Vec::new();
+        for (start, code) in image.code_ranges() {
+            let end = start.saturating_add(code.len() as u64);
+            for (low, high) in windows {
+                let (low, high) = ((*low).max(start), (*high).min(end));
+                let at = |addr: u64| usize::try_from(addr - start).ok();
+                let part = || code.get(at(low)?..at(high)?);
+                let Some(part) = (low < high).then(part).flatten() else {
+                    continue;
+                };
+                if decoder.is_x86() {
+                    x86_edges(part, low, pages, true, &mut edges);
+                } else {
+                    a64_edges(part, low, decoder, pages, &mut edges);
+                }
+            }
+        }
+        edges.sort_unstable();
+        Self { edges }
+    }
+
     /// Those that lead to `target`.
     pub fn to(&self, target: VirtAddr) -> &[Edge] {
         self.within(target, VirtAddr(target.0.saturating_add(1)))

@@ -15,7 +15,7 @@ use crate::event::ProcessId;
 use crate::event::wire::{ConnState, Counter};
 use crate::host::{libraries, processes};
 use crate::image::{FileIdentity, Image, ImageFile};
-use crate::plan::{Choice, PriceList, ProbePlan, ProbeSites, Skipped, choose_all};
+use crate::plan::{Choice, ProbePlan, Skipped, choose_all};
 use crate::stream::FunctionNames;
 
 /// Between two looks for processes whose end was not told: a full ring may have lost it.
@@ -41,6 +41,7 @@ struct Covered {
 pub struct Coverage<'c> {
     session: Session,
     examiner: &'c Examiner,
+    choice: &'c Choice,
     progress: &'c mut dyn Progress,
     /// Inodes that need no second look.
     seen: HashSet<processes::Inode>,
@@ -60,10 +61,16 @@ pub struct Coverage<'c> {
 
 impl<'c> Coverage<'c> {
     /// Nothing is covered yet.
-    pub fn new(session: Session, examiner: &'c Examiner, progress: &'c mut dyn Progress) -> Self {
+    pub fn new(
+        session: Session,
+        examiner: &'c Examiner,
+        choice: &'c Choice,
+        progress: &'c mut dyn Progress,
+    ) -> Self {
         Self {
             session,
             examiner,
+            choice,
             progress,
             seen: HashSet::new(),
             return_probes: None,
@@ -101,26 +108,21 @@ impl<'c> Coverage<'c> {
         self.return_probes == Some(true)
     }
 
-    fn plan(&mut self, report: Report, file: &ImageFile) -> Result<ProbePlan> {
+    fn plan(&mut self, file: &ImageFile, report: &Report) -> Result<ProbePlan> {
         let image = file.image()?;
-        let choice = Choice {
-            sites: ProbeSites::Planned,
-            prices: PriceList::built_in(image.arch),
-            return_probes: true,
+        let plan = |choice: &Choice| {
+            let mut chosen = report.clone();
+            choose_all(&mut chosen, choice);
+            ProbePlan::new(&chosen, image.arch, image.is_64, file.identity())
         };
-        let without = Choice {
-            return_probes: false,
-            ..choice.clone()
-        };
-        let plan = |mut report: Report, choice: &Choice| {
-            choose_all(&mut report, choice);
-            ProbePlan::new(&report, image.arch, image.is_64, file.identity())
-        };
-        let wanted = plan(report.clone(), &choice)?;
+        let wanted = plan(self.choice)?;
         if !wanted.has_return_probes() || self.are_return_probes_safe() {
             return Ok(wanted);
         }
-        let plan = plan(report, &without)?;
+        let plan = plan(&Choice {
+            return_probes: false,
+            ..self.choice.clone()
+        })?;
         let known = |skipped: &&Skipped| {
             wanted
                 .skipped
@@ -291,7 +293,7 @@ impl<'c> Coverage<'c> {
                 refusal.library, report.path, refusal.reason
             ));
         }
-        let plan = self.plan(report.clone(), &file)?;
+        let plan = self.plan(&file, &report)?;
         let refused = !report.refused.is_empty();
         if plan.probes.is_empty() {
             return Ok(Covered {

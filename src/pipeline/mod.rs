@@ -25,6 +25,7 @@ use crate::event::wire::Counter;
 use crate::event::{Caller, Event};
 use crate::image::ImageFile;
 use crate::image::debug_file::DebugDirs;
+use crate::plan::Choice;
 use crate::redact::Redactor;
 use crate::sink::Sink;
 use crate::stream::{Cause, Joiner, Message, Tracker};
@@ -64,6 +65,8 @@ pub struct Options {
     pub debug_dirs: DebugDirs,
     /// Remember what discovery said.
     pub cache: bool,
+    /// Which sites to choose.
+    pub choice: Choice,
 }
 
 /// What a run tells on the way.
@@ -111,7 +114,7 @@ pub fn run(
         max_bytes: options.max_bytes,
     })?;
     let ring = session.ring()?.start()?;
-    let mut coverage = Coverage::new(session, &examiner, progress);
+    let mut coverage = Coverage::new(session, &examiner, &options.choice, progress);
     if is_program {
         coverage.cover_program(target)?;
     } else {

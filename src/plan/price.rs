@@ -34,6 +34,17 @@ pub enum Source {
     },
 }
 
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::BuiltIn => f.write_str("built in, as once measured on Linux 6.18"),
+            Self::Measured { kernel, processor } => {
+                write!(f, "measured on Linux {kernel}, {processor}")
+            }
+        }
+    }
+}
+
 /// Emulated forms and what they cost, nanoseconds; everything else is single-stepped.
 const X86: &[(Form, u32)] = &[
     (Form::Branch, 950),

@@ -18,6 +18,7 @@ mod pointers;
 mod programs;
 mod rust_twins;
 mod rustls_traits;
+mod sites;
 #[path = "../support/mod.rs"]
 mod support;
 mod twins;

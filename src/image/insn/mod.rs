@@ -5,9 +5,12 @@
 //! got there.
 
 mod a64;
+mod touch;
 pub(super) mod x86;
 
 use super::{Arch, Image, VirtAddr};
+
+pub use touch::{Moved, Store, Target, Touch};
 
 /// Registers that can hold a value of interest: general purpose ones and the stack pointer.
 pub const REGISTERS: usize = 32;
@@ -186,6 +189,18 @@ impl<'a> Decoder<'a> {
     /// The stack pointer.
     pub fn stack_pointer(&self) -> Reg {
         Reg(if self.is_x86 { 4 } else { 31 })
+    }
+
+    /// What people call a general purpose register.
+    pub fn name(&self, number: usize) -> String {
+        const X86: [&str; 16] = [
+            "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11",
+            "r12", "r13", "r14", "r15",
+        ];
+        match X86.get(number) {
+            Some(name) if self.is_x86 => (*name).to_owned(),
+            _ => format!("x{number}"),
+        }
     }
 
     /// Registers that a call does not keep, as a set of bits.

@@ -80,7 +80,7 @@ fn flow(insn: &Instruction) -> Option<Flow> {
     })
 }
 
-fn reg(register: Register) -> Option<Reg> {
+pub(super) fn reg(register: Register) -> Option<Reg> {
     let full = register.full_register();
     full.is_gpr64().then(|| Reg(full.number() as u8))
 }

@@ -1,0 +1,180 @@
+//! Jumps from other code to the middle of a function: a call that comes that way skips what stands before.
+//! Looked for in the code around the function and around where it jumps to: compilers and linkers put
+//! parts of one function that far, and nobody else jumps there.
+
+use std::collections::BTreeSet;
+
+use super::Study;
+use super::graph::{ENTRY, Exit, Node};
+use crate::image::function::Functions;
+use crate::image::insn::{Decoder, Flow};
+use crate::image::unwind::CodeRange;
+use crate::image::xref::{Edges, Pages};
+use crate::image::{Image, VirtAddr};
+
+/// How far around.
+pub const REACH: u64 = 64 << 10;
+/// How far a jump with a distance of one byte leads.
+const SHORT_REACH: u64 = 128;
+/// Most jumps into one function that are looked at closer; further ones are believed.
+const LOOKS_MAX: usize = 64;
+/// Bytes of code with one entry in the unwind table that are read through.
+const RANGE_MAX: u64 = 64 << 10;
+
+/// The addresses behind the first instruction up to the last one that a probe may go to.
+pub struct Region {
+    pub start: VirtAddr,
+    pub end: VirtAddr,
+}
+
+impl Region {
+    fn contains(&self, addr: VirtAddr) -> bool {
+        self.start <= addr && addr <= self.end
+    }
+}
+
+/// Direct jumps and calls into all regions.
+pub fn edges(image: &Image<'_>, decoder: &Decoder<'_>, studies: &[(&Study<'_>, Region)]) -> Edges {
+    let mut windows = Vec::new();
+    for (study, region) in studies {
+        let tails = study.graph.exits().filter_map(|(node, exit)| {
+            let step = study.graph.step(node)?;
+            match (exit, step.insn.flow) {
+                (Exit::Tail, Flow::Jump(target) | Flow::Branch(target)) => Some(target),
+                _ => None,
+            }
+        });
+        let places = tails.chain([region.start, region.end]);
+        windows.extend(
+            places.map(|addr| (addr.0.saturating_sub(REACH), addr.0.saturating_add(REACH))),
+        );
+    }
+    let windows = merged(windows);
+    let regions = studies
+        .iter()
+        .map(|(_, region)| (region.start.0, region.end.0.saturating_add(1)));
+    let pages = Pages::covering(image, regions);
+    Edges::from_windows(image, decoder, &pages, &windows)
+}
+
+fn merged(mut windows: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
+    windows.sort_unstable();
+    let mut merged: Vec<(u64, u64)> = Vec::new();
+    for (low, high) in windows {
+        match merged.last_mut() {
+            Some(last) if low <= last.1 => last.1 = last.1.max(high),
+            _ => merged.push((low, high)),
+        }
+    }
+    merged
+}
+
+/// Places in the region that other code jumps to.
+pub fn targets(
+    study: &Study<'_>,
+    region: &Region,
+    functions: &Functions<'_>,
+    edges: &Edges,
+) -> BTreeSet<VirtAddr> {
+    let after = VirtAddr(region.end.0.saturating_add(1));
+    let long = edges.within(region.start, after).iter();
+    let long = long.filter(|edge| !study.graph.covers(edge.from));
+    let long = long
+        .enumerate()
+        .filter(|(n, edge)| *n >= LOOKS_MAX || may_be_instruction(functions, edge.from));
+    let mut targets: BTreeSet<VirtAddr> = long.map(|(_, edge)| edge.target).collect();
+    let entry = study.graph.addr(ENTRY);
+    let before = functions.around(VirtAddr(entry.0.saturating_sub(1)));
+    let before = before.filter(|range| range.end <= entry && has_short_jump(study, entry, region));
+    for range in before.into_iter().chain(study.bounds) {
+        targets.extend(jumps(study, range).filter(|target| region.contains(*target)));
+    }
+    targets
+}
+
+/// Whether bytes right before the function look like a short jump into it. Only x86 has such.
+fn has_short_jump(study: &Study<'_>, entry: VirtAddr, region: &Region) -> bool {
+    let start = VirtAddr(entry.0.saturating_sub(SHORT_REACH));
+    let code = study.image.code_at(start).unwrap_or_default();
+    let pairs = code.windows(2).zip(start.0..entry.0);
+    study.decoder.is_x86()
+        && pairs.into_iter().any(|(pair, at)| {
+            let [0x70..=0x7f | 0xe0..=0xe3 | 0xeb, distance] = pair else {
+                return false;
+            };
+            let distance = i64::from(distance.cast_signed());
+            region.contains(VirtAddr(at.wrapping_add(2).wrapping_add_signed(distance)))
+        })
+}
+
+/// Bytes that look like a jump may be a part of something else: read from where the code around begins.
+fn may_be_instruction(functions: &Functions<'_>, addr: VirtAddr) -> bool {
+    let Some(range) = functions.around(addr).filter(is_small) else {
+        return true;
+    };
+    let mut at = range.start;
+    while at < addr {
+        match functions.decoder().decode(at) {
+            Some(insn) => at = insn.end(),
+            // Data between code: nothing is known.
+            None => return true,
+        }
+    }
+    at == addr
+}
+
+fn is_small(range: &CodeRange) -> bool {
+    range.end.0.saturating_sub(range.start.0) <= RANGE_MAX
+}
+
+/// Targets of all jumps in a range, but for those that the function's graph knows.
+fn jumps<'s>(study: &'s Study<'_>, range: CodeRange) -> impl Iterator<Item = VirtAddr> + 's {
+    let mut at = range.start;
+    let end = if is_small(&range) {
+        range.end
+    } else {
+        range.start
+    };
+    std::iter::from_fn(move || {
+        while at < end {
+            let here = at;
+            let known = study.graph.at(here).and_then(|node| study.graph.step(node));
+            let insn = known
+                .map(|step| step.insn)
+                .or_else(|| study.decoder.decode(here));
+            let Some(insn) = insn else {
+                at = VirtAddr(
+                    here.0
+                        .saturating_add(if study.decoder.is_x86() { 1 } else { 4 }),
+                );
+                continue;
+            };
+            at = insn.end();
+            if known.is_some() {
+                continue;
+            }
+            if let Flow::Jump(target) | Flow::Branch(target) = insn.flow {
+                return Some(target);
+            }
+        }
+        None
+    })
+}
+
+/// Whether a jump to one of `targets` leads to `node` past the first instruction.
+pub fn skip_entry(study: &Study<'_>, node: Node, targets: &BTreeSet<VirtAddr>) -> bool {
+    if targets.is_empty() || node == ENTRY {
+        return false;
+    }
+    let before = study.graph.before([node], false);
+    let end = study
+        .graph
+        .step(node)
+        .map_or(VirtAddr(0), |step| step.insn.end());
+    targets.iter().any(|target| match study.graph.at(*target) {
+        Some(ENTRY) => false,
+        Some(at) => before.get(at).copied().unwrap_or(true),
+        // Into an instruction, or to code that was not read.
+        None => *target < end,
+    })
+}
