@@ -145,7 +145,9 @@ fn object(path: &Path, result: Result<Option<Report>>) -> Option<serde_json::Val
         Ok(report) => report.map(|report| {
             let prices = choice(&report.arch, ProbeSites::Planned).prices;
             let mut object = json!(report);
-            object["prices"] = json!(prices.source);
+            if let Some(object) = object.as_object_mut() {
+                object.insert("prices".to_owned(), json!(prices.source));
+            }
             object
         }),
         Err(error) => {

@@ -101,7 +101,6 @@ fn step(image: &Image<'_>, addr: u64) -> Option<Step> {
 /// A function's ways, by yaxpeax.
 struct Ways {
     entry: u64,
-    range: (u64, u64),
     steps: BTreeMap<u64, Step>,
     next: BTreeMap<u64, Vec<u64>>,
     /// Jumps out, and indirect ones.
@@ -112,7 +111,6 @@ impl Ways {
     fn of(image: &Image<'_>, entry: u64, range: (u64, u64)) -> Self {
         let mut ways = Self {
             entry,
-            range,
             steps: BTreeMap::new(),
             next: BTreeMap::new(),
             leaves: BTreeSet::new(),
@@ -393,28 +391,6 @@ fn places_in_testbins_are_right() {
     }
     eprintln!("{tally:?}");
     assert!(tally.entries > 100 && tally.sets > 20 && tally.depths > 200);
-}
-
-#[test]
-fn zz_timing() {
-    for name in [
-        "deb-libgnutls30",
-        "bun-x64-1.4",
-        "codex-x64-new",
-        "claude-code-x64",
-        "uv",
-        "deb-rclone",
-    ] {
-        let found = require!(sample(name));
-        let t0 = std::time::Instant::now();
-        let mut report = look(&found.path, &[]);
-        let all = t0.elapsed();
-        let file = ImageFile::open(&found.path).unwrap();
-        let image = file.image().unwrap();
-        let t1 = std::time::Instant::now();
-        sites::examine(&image, &mut report);
-        eprintln!("{name}: examine {all:?}, of which sites {:?}", t1.elapsed());
-    }
 }
 
 /// The same in real programs.

@@ -171,17 +171,16 @@ impl States {
                     }
                     continue;
                 }
-                match states.get_mut(next) {
-                    Some(Some(known)) => {
-                        if known.join(&after) {
-                            todo.push(next);
-                        }
-                    }
+                let is_news = match states.get_mut(next) {
+                    Some(Some(known)) => known.join(&after),
                     Some(unknown) => {
                         *unknown = Some(after.clone());
-                        todo.push(next);
+                        true
                     }
-                    None => {}
+                    None => false,
+                };
+                if is_news {
+                    todo.push(next);
                 }
             }
         }
