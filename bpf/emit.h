@@ -9,13 +9,18 @@
 /*
  * Wakes the reader when this record of `size` bytes fills a batch. Once only: each wake-up is an
  * interrupt, which costs more than the record, and a reader that is behind needs none. Should two
- * CPUs both take the other for the one that fills the batch: it looks by itself every few
- * milliseconds.
+ * CPUs both take the other for the one that fills the batch: while records come, it looks by itself
+ * every few milliseconds. When none have come for a while it does not, and says so: src/attach/ring.rs
+ * tells why no record is forgotten between the two. Called with the record's room reserved.
  */
 static __always_inline __u64 wakeup(__u64 size)
 {
-	__u64 waiting = bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA);
+	volatile const __u32 *sleeps = &reader_sleeps;
+	__u64 waiting;
 
+	if (*sleeps)
+		return BPF_RB_FORCE_WAKEUP;
+	waiting = bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA);
 	size += 8; /* BPF_RINGBUF_HDR_SZ, which the kernel puts before each record */
 	return waiting >= wakeup_bytes && waiting - size < wakeup_bytes ? BPF_RB_FORCE_WAKEUP :
 									  BPF_RB_NO_WAKEUP;
@@ -98,8 +103,8 @@ static long emit_chunk(__u32 round, struct outgoing *out)
 	return last;
 }
 
-/* A record without payload. */
-static __always_inline void emit_mark_with(const struct event_header *header, __u64 wakeup)
+/* A record without payload. `now`: user space is to act on it at once. */
+static __always_inline void emit_mark_with(const struct event_header *header, bool now)
 {
 	struct event_header *record = bpf_ringbuf_reserve(&ring, sizeof(*header), 0);
 
@@ -108,18 +113,18 @@ static __always_inline void emit_mark_with(const struct event_header *header, __
 		return;
 	}
 	*record = *header;
-	bpf_ringbuf_submit(record, wakeup);
+	bpf_ringbuf_submit(record, now ? BPF_RB_FORCE_WAKEUP : wakeup(sizeof(*header)));
 }
 
 static __always_inline void emit_mark(const struct event_header *header)
 {
-	emit_mark_with(header, wakeup(sizeof(*header)));
+	emit_mark_with(header, false);
 }
 
-/* User space is to act on it at once: a library just loaded wants its probes. */
+/* A library just loaded wants its probes. */
 static __always_inline void emit_mark_now(const struct event_header *header)
 {
-	emit_mark_with(header, BPF_RB_FORCE_WAKEUP);
+	emit_mark_with(header, true);
 }
 
 /* What the loop could not take is a gap with its cause, never silence. */

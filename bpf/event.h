@@ -36,6 +36,7 @@ enum agentsight_flag {
 	FLAG_BORN = 64,     /* we saw the connection object being made: nothing came before */
 	FLAG_TOO_LONG = 128, /* `missing` bytes are beyond what one call may loop (no bpf_loop) */
 	FLAG_HALF = 256,     /* `conn_id` names one direction of a connection, under one key */
+	FLAG_QUEUE_FULL = 32768, /* set by user space: it had no room for the `len` bytes */
 };
 
 /* Precedes every payload in the ring buffer. Times are CLOCK_BOOTTIME. */
@@ -147,8 +148,10 @@ enum agentsight_probe_flag {
 
 #define NO_ARG 15
 
-/* How far the stack pointer is below where it was at the function's first instruction comes in these. */
-#define DEPTH_UNIT 8
+enum agentsight_depth {
+	DEPTH_UNIT =
+		8, /* how far the stack pointer is below where it was at the function's start: in these */
+};
 
 #define COOKIE_FUNCTION(c) ((__u16)(c))
 #define COOKIE_OP(c) ((__u8)((c) >> 16))
@@ -158,7 +161,7 @@ enum agentsight_probe_flag {
 #define COOKIE_OUT(c) ((__u8)((c) >> 40) & 15)
 #define COOKIE_DIRECTION(c) ((__u8)((c) >> 44) & 15)
 #define COOKIE_FLAGS(c) ((__u8)((c) >> 48))
-#define COOKIE_DEPTH(c) ((c) >> 56 << 3) /* bytes */
+#define COOKIE_DEPTH(c) (((c) >> 56) * DEPTH_UNIT) /* bytes */
 
 /* Everything that can be lost or left out, counted per CPU. Order is ABI. */
 enum agentsight_counter {

@@ -81,8 +81,8 @@
 #define RING_BYTES (64 * 1024 * 1024)
 
 /*
- * What waits in the ring until the reader is woken; it also looks every few ms. Replaced by user
- * space: a small ring wakes earlier.
+ * What waits in the ring until the reader is woken; it also looks by itself while records
+ * come. Replaced by user space: a small ring wakes earlier.
  */
 #define WAKEUP_BYTES (1024 * 1024)
 

@@ -268,3 +268,6 @@ const volatile bool use_bpf_loop = true;          /* false where the kernel has 
 /* The observer, which is never reported. Set by the `identify` program, which alone knows the id in
  * the init namespace. */
 __u32 self_tgid = 0;
+
+/* The reader sleeps, and is to be woken with the next record. User space writes. */
+__u32 reader_sleeps = 0;

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! path ─▶ image ─▶ discover ─▶ plan ─▶ attach ─▶ event ─▶ stream ─▶ redact ─▶ sink
-//!            ▲         ▲                  ▲         ▲ tests enter here: no root needed below
+//!            ▲         ▲                  ▲         ▲ recordings and tests enter here: no root needed below
 //!          host      symdb              bpf/
 //! ```
 //!
@@ -23,6 +23,8 @@
 //! * [`stream`]: connections, their bytes in order, and the gaps.
 //! * [`redact`]: secrets out before any sink.
 //! * [`sink`]: JSON lines, text for people, raw bytes.
+//! * [`output`]: from records to a sink: the same frames give the same output.
+//! * [`record`]: frames in a file, and back.
 //! * `doctor` (feature `bpf`): what this machine can do, tried out.
 //! * [`host`]: who uses a file; the only reader of /proc.
 //! * `pipeline` (feature `bpf`): wires all this, owns the threads. [`cli`]: the command line.
@@ -52,9 +54,11 @@ pub mod error;
 pub mod event;
 pub mod host;
 pub mod image;
+pub mod output;
 #[cfg(feature = "bpf")]
 pub mod pipeline;
 pub mod plan;
+pub mod record;
 pub mod redact;
 pub mod sink;
 pub mod stream;

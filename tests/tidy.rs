@@ -29,8 +29,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "cache", "check", "discover", "doctor", "host", "image", "pipeline", "plan", "sink",
-            "symdb",
+            "cache", "check", "discover", "doctor", "event", "host", "image", "output", "pipeline",
+            "plan", "record", "redact", "sink", "symdb",
         ],
     ),
     ("discover", &["image", "symdb"]),
@@ -44,14 +44,16 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("event", &[]),
     ("host", &["event", "image"]),
     ("image", &[]),
+    ("output", &["event", "redact", "sink", "stream"]),
     (
         "pipeline",
         &[
-            "attach", "cache", "discover", "doctor", "event", "host", "image", "plan", "redact",
-            "sink", "stream", "symdb",
+            "attach", "cache", "discover", "doctor", "event", "host", "image", "output", "plan",
+            "record", "symdb",
         ],
     ),
     ("plan", &["discover", "image", "symdb"]),
+    ("record", &["event", "output", "redact", "sink"]),
     ("redact", &["event", "stream"]),
     ("sink", &["event", "stream"]),
     ("stream", &["event"]),

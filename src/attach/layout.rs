@@ -59,7 +59,7 @@ fn records_decode_as_the_kernel_lays_them_out() {
     assert_eq!((data.goroutine, data.unseen), (Some(14), 15));
     assert_eq!(conn.half, None);
     assert_eq!(data.missing, Some((8, Missing::Unreadable)));
-    assert_eq!(data.payload, b"abc");
+    assert_eq!(&*data.payload, b"abc");
 }
 
 /// The names of a socket land where the decoder reads them; IPv4 in either form is IPv4.

@@ -4,21 +4,25 @@
 //! included, leaves no probe behind. Probes go to an inode (opened file), never to a name.
 
 mod bench;
+mod events;
 mod features;
 mod go;
 #[cfg(test)]
 mod layout;
 mod libbpf;
+mod mapped;
 mod ring;
 mod sites;
 mod skel;
 mod tables;
+mod waiter;
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{
@@ -27,13 +31,16 @@ use libbpf_rs::{
 };
 
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::event::wire;
+use crate::event::frame::Frame;
+use crate::event::queue::Queue;
+use crate::event::{Function, wire};
 use crate::image::{FileIdentity, FileOff};
 use crate::plan::{FUNCTIONS_MAX, ProbePlan};
 
 pub use bench::BenchProbe;
+pub use events::Events;
 pub use features::Features;
-pub use ring::{RingReader, RunningRing};
+pub use ring::{Notice, RingReader, RunningRing};
 
 use libbpf::Blame;
 use sites::{Program, SiteOf, SitesOf, When};
@@ -103,6 +110,8 @@ pub struct Session {
     go_facts: u32,
     /// What sockets do is told.
     watches_sockets: bool,
+    /// Who is told the functions' names.
+    names: Option<Arc<Queue>>,
 }
 
 struct Guarded {
@@ -128,10 +137,16 @@ impl Session {
             functions: Vec::new(),
             go_facts: 0,
             watches_sockets: false,
+            names: None,
         };
         // Also tells the kernel side who we are, so that nothing of us is ever reported.
         session.identify(None)?;
         Ok(session)
+    }
+
+    /// From now on, `queue` is told of each function before any record can name it.
+    pub fn tell_functions(&mut self, queue: Arc<Queue>) {
+        self.names = Some(queue);
     }
 
     /// From now on, the end of a process is told.
@@ -168,7 +183,8 @@ impl Session {
     /// # Errors
     /// The ring buffer's map cannot be opened again.
     pub fn ring(&self) -> Result<RingReader> {
-        RingReader::new(&self.skel.maps.ring)
+        let sleeps_at = std::mem::offset_of!(skel::types::bss, reader_sleeps);
+        RingReader::new(&self.skel.maps.ring, &self.skel.maps.bss, sleeps_at)
     }
 
     /// From now on, processes that run this executable are reported.
@@ -327,6 +343,7 @@ impl Session {
                     name: probe.function.clone(),
                 });
                 site.index = index as u16;
+                self.tell_function(site.index, &probe.library, &probe.function);
                 site.facts.go = sites.go.and_then(|at| go.get(at).copied().flatten());
                 self.set_function(site)?;
             }
@@ -334,6 +351,16 @@ impl Session {
             all.push(sites);
         }
         Ok(all)
+    }
+
+    fn tell_function(&self, index: u16, library: &str, name: &str) {
+        let function = Arc::new(Function {
+            library: library.to_owned(),
+            name: name.to_owned(),
+        });
+        if let Some(queue) = &self.names {
+            let _ = queue.push(Frame::Function { index, function });
+        }
     }
 
     fn set_function(&self, site: &SiteOf) -> Result<()> {

@@ -1,121 +1,260 @@
-//! The thread that empties the ring buffer. It decodes and hands on, nothing else; when the consumer
-//! is slow it waits, the ring fills up, and the kernel side counts what finds no room.
+//! The thread that empties the ring buffer. It copies records into the queue and never waits for anybody:
+//! what the queue has no room for is left out or left in the ring, and counted (`event/queue.rs`).
+//!
+//! # How old a record can get
+//!
+//! While records come, the thread looks every three quarters of the latency asked for, and the kernel side
+//! wakes it when a batch is there (`bpf/emit.h`). When nothing has come for a while it asks for a wake-up
+//! with the next record (`reader_sleeps`), looks once more after one such time, and only then sleeps for
+//! long. A program that made its record without seeing the wish began before the wish was written; its
+//! record shows in the ring nanoseconds later, so the look after that time finds it. Whatever is made later
+//! sees the wish and wakes the thread.
 
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, bounded};
-use libbpf_rs::{MapHandle, MapImpl, RingBufferBuilder};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use libbpf_rs::{MapHandle, MapImpl};
 
+use super::boot_time_ns;
 use super::libbpf::Blame;
+use super::mapped::{MappedRing, MappedWord};
+use super::waiter::Waiter;
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Event, wire};
+use crate::event::frame::Frame;
+use crate::event::queue::{Filler, Queue, Taken};
+use crate::event::wire::{self, Sort};
+use crate::event::{Caller, Event};
 
-/// How long a record may wait unless a batch wakes the reader earlier (`WAKEUP_BYTES`).
-const LATENCY: Duration = Duration::from_millis(5);
-
-/// Records between reader and consumer: at 16 KiB each, 64 MiB.
-const QUEUE: usize = 4096;
+/// Nothing for so long, and the thread asks to be woken instead of looking.
+const IDLE_AFTER: Duration = Duration::from_millis(100);
+/// How often the time is told while nothing comes.
+const TICK: Duration = Duration::from_millis(50);
+/// After so long without a record everybody has heard what time it is.
+const TICK_UNTIL: Duration = Duration::from_millis(500);
+/// Sleeps end with the next record; this is for nothing but peace of mind.
+const LONG_SLEEP: Duration = Duration::from_secs(1);
+/// Between two looks for room in the queue.
+const FULL_SLEEP: Duration = Duration::from_millis(1);
+/// Of the thread.
+const NICE: libc::c_int = -10;
+/// Notices that may wait; a program's libraries are looked for now and then in any case.
+const NOTICES: usize = 4096;
 
 /// Reads one session's records.
 pub struct RingReader {
     map: MapHandle,
+    variables: MapHandle,
+    sleeps_at: usize,
+}
+
+/// What must be acted upon at once, whatever waits in the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A process ended. All that it said is in the queue.
+    Exit(Caller),
+    /// A process loaded or unloaded libraries.
+    Loader(u32),
 }
 
 /// A running reader.
 pub struct RunningRing {
-    /// The records, in the order of the ring.
-    pub events: Receiver<Event>,
+    /// What must be acted upon at once.
+    pub notices: Receiver<Notice>,
+    queue: Arc<Queue>,
     stop: Arc<AtomicBool>,
-    undecodable: Arc<AtomicU64>,
-    thread: Option<JoinHandle<Result<()>>>,
+    waiter: Arc<Waiter>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl RingReader {
-    pub(super) fn new<T>(map: &MapImpl<'_, T>) -> Result<Self>
+    /// `variables`: the object's `.bss`, with `reader_sleeps` at `sleeps_at`.
+    pub(super) fn new<T>(
+        map: &MapImpl<'_, T>,
+        variables: &MapImpl<'_, T>,
+        sleeps_at: usize,
+    ) -> Result<Self>
     where
         for<'m> MapHandle: TryFrom<&'m MapImpl<'m, T>, Error = libbpf_rs::Error>,
     {
-        let map = MapHandle::try_from(map).blame(|| "failed to open the ring buffer")?;
-        Ok(Self { map })
+        let open = |map| MapHandle::try_from(map).blame(|| "failed to open the ring buffer");
+        Ok(Self {
+            map: open(map)?,
+            variables: open(variables)?,
+            sleeps_at,
+        })
     }
 
-    /// Starts the thread.
+    /// Starts the thread, which fills `queue`. No record is older than `latency` when it is read, as long as
+    /// the thread gets its turn on a CPU.
     ///
     /// # Errors
-    /// There can be no thread.
-    pub fn start(self) -> Result<RunningRing> {
-        let (sender, events) = bounded(QUEUE);
+    /// There can be no thread, or the ring buffer cannot be mapped.
+    pub fn start(self, queue: Arc<Queue>, latency: Duration) -> Result<RunningRing> {
+        let failed = |error: std::io::Error| {
+            Error::new(
+                ErrorKind::Io,
+                format!("failed to read the ring buffer: {error}"),
+            )
+        };
+        let (sender, notices) = bounded(NOTICES);
         let stop = Arc::new(AtomicBool::new(false));
-        let undecodable = Arc::new(AtomicU64::new(0));
-        let (stop_seen, bad) = (Arc::clone(&stop), Arc::clone(&undecodable));
-        let run = move || {
-            let on_record = |record: &[u8]| match wire::decode(record) {
-                // Below 0 ends the reading: nobody receives any more.
-                Ok(event) => -i32::from(sender.send(event).is_err()),
-                Err(_) => {
-                    bad.fetch_add(1, Ordering::Relaxed);
-                    0
-                }
-            };
-            read(&self.map, on_record, &stop_seen)
+        let waiter = Arc::new(Waiter::new(self.map.as_fd().as_raw_fd()).map_err(failed)?);
+        let run = Reading {
+            ring: MappedRing::new(&self.map).map_err(failed)?,
+            sleeps: MappedWord::new(&self.variables, self.sleeps_at).map_err(failed)?,
+            filler: Filler::new(Arc::clone(&queue)),
+            notices: sender,
+            waiter: Arc::clone(&waiter),
+            stop: Arc::clone(&stop),
+            pause: latency * 3 / 4,
         };
         let thread = thread::Builder::new()
             .name("ring".into())
-            .spawn(run)
-            .map_err(|error| {
-                Error::new(ErrorKind::Io, format!("failed to start a thread: {error}"))
-            })?;
+            .spawn(move || run.read())
+            .map_err(failed)?;
         Ok(RunningRing {
-            events,
+            notices,
+            queue,
             stop,
-            undecodable,
+            waiter,
             thread: Some(thread),
         })
     }
 }
 
-fn read(map: &MapHandle, on_record: impl FnMut(&[u8]) -> i32, stop: &AtomicBool) -> Result<()> {
-    let mut builder = RingBufferBuilder::new();
-    builder
-        .add(map, on_record)
-        .blame(|| "failed to open the ring buffer")?;
-    let ring = builder.build().blame(|| "failed to open the ring buffer")?;
-    loop {
-        // Read before the last look: what was emitted before the stop is seen.
-        let stopping = stop.load(Ordering::Acquire);
-        // Most wake-ups are by time: the kernel side wakes for batches only.
-        ring.poll_raw(if stopping { Duration::ZERO } else { LATENCY });
-        let result = ring.consume_raw();
-        if stopping || result < 0 {
-            return Ok(());
+/// The thread's own.
+struct Reading {
+    ring: MappedRing,
+    sleeps: MappedWord,
+    filler: Filler,
+    notices: Sender<Notice>,
+    waiter: Arc<Waiter>,
+    stop: Arc<AtomicBool>,
+    /// Between two looks while records come.
+    pause: Duration,
+}
+
+/// What one look into the ring gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// Some records, or one that is being made.
+    Found,
+    /// The queue is full.
+    NoRoom,
+    /// Nothing.
+    Nothing,
+}
+
+impl Reading {
+    fn read(mut self) {
+        go_first();
+        let mut heard = Instant::now();
+        let mut ticked = heard;
+        let mut has_asked = false;
+        loop {
+            // Read before the last look: what was emitted before the stop is seen.
+            let stopping = self.stop.load(Ordering::Acquire);
+            let look = self.look();
+            self.filler.flush();
+            if stopping && look == Look::Nothing {
+                return;
+            }
+            if look == Look::NoRoom {
+                thread::sleep(FULL_SLEEP);
+                continue;
+            }
+            if look == Look::Found {
+                heard = Instant::now();
+                if std::mem::take(&mut has_asked) {
+                    self.sleeps.set(0);
+                }
+            } else if ticked.elapsed() >= TICK && heard.elapsed() < TICK_UNTIL {
+                ticked = Instant::now();
+                // Without room nobody is waiting for the time either.
+                let _ = self.filler.queue().push(Frame::Tick(boot_time_ns()));
+            }
+            if stopping {
+                continue;
+            }
+            let pause = match (heard.elapsed() >= IDLE_AFTER, has_asked) {
+                (false, _) => self.pause,
+                (true, false) => {
+                    self.sleeps.set(1);
+                    has_asked = true;
+                    self.pause
+                }
+                (true, true) if heard.elapsed() < TICK_UNTIL => TICK,
+                (true, true) => LONG_SLEEP,
+            };
+            self.waiter.wait(pause);
+        }
+    }
+
+    /// Takes what is in the ring now.
+    fn look(&mut self) -> Look {
+        let (filler, notices) = (&mut self.filler, &self.notices);
+        let mut is_full = false;
+        let found = self.ring.consume(|record| {
+            let taken = match wire::sort(record) {
+                Sort::Exit | Sort::Loader => tell(filler, notices, record),
+                _ => filler.take(record),
+            };
+            is_full = taken == Taken::Refused;
+            !is_full
+        });
+        match (is_full, found) {
+            (true, _) => Look::NoRoom,
+            (false, true) => Look::Found,
+            (false, false) => Look::Nothing,
         }
     }
 }
 
+/// What this thread leaves in the ring for too long is lost, and it has little to do: others wait for it, our
+/// own output before all. Where that is not allowed it goes without.
+fn go_first() {
+    // SAFETY: changes nothing but the calling thread's turn on the CPU.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
+}
+
+/// Not through the queue, where it may have to wait. What came before it is there already.
+fn tell(filler: &mut Filler, notices: &Sender<Notice>, record: &[u8]) -> Taken {
+    filler.flush();
+    let notice = match wire::decode(record) {
+        Ok(Event::Exit(caller)) => Notice::Exit(caller),
+        Ok(Event::Loader(caller)) => Notice::Loader(caller.process.pid),
+        _ => return filler.take(record),
+    };
+    // If too many wait: processes and libraries are looked for now and then as well.
+    let _ = notices.try_send(notice);
+    Taken::Whole
+}
+
 impl RunningRing {
-    /// Tells the thread to read what is there and end. Keep receiving until the channel is closed.
-    pub fn finish(&self) {
-        self.stop.store(true, Ordering::Release);
+    /// Where the records go.
+    pub fn queue(&self) -> &Arc<Queue> {
+        &self.queue
     }
 
-    /// Records that were not what the header file says.
-    pub fn undecodable(&self) -> u64 {
-        self.undecodable.load(Ordering::Relaxed)
+    /// Reads what is there still, and ends. The queue stays open for a last word. Takes as long as the queue is
+    /// full, unless it is abandoned.
+    pub fn join(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        self.waiter.wake();
+        if let Some(thread) = self.thread.take() {
+            // A panic there would have been reported.
+            let _ = thread.join();
+        }
     }
 }
 
 impl Drop for RunningRing {
     fn drop(&mut self) {
-        self.finish();
-        // A reader that waits for room in the queue must see that nobody receives any more.
-        let (_, closed) = bounded(0);
-        self.events = closed;
-        if let Some(thread) = self.thread.take() {
-            // It returns errors of opening only, and a panic there would have been reported.
-            let _ = thread.join();
-        }
+        self.queue.abandon();
+        self.join();
     }
 }

@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use super::exit;
+use super::output::OutputArgs;
 use crate::plan::ProbeSites;
 
 /// See what AI agents say over TLS, from outside: no SDK, no proxy, no restart.
@@ -47,6 +48,9 @@ pub enum Command {
         /// Subcommand
         command: Option<String>,
     },
+    /// Print what a recording of attach holds, as attach would have printed it (needs no root)
+    #[command(after_help = REPLAY_EXAMPLES)]
+    Replay(ReplayArgs),
     /// Print the JSON Schema of the lines of `attach --json`, or of another of our formats
     Schema {
         /// Of what
@@ -88,6 +92,7 @@ Examples:
                                                        whoever uses this library
   sudo agentsight attach --binary $(which curl) -- curl https://localhost:8443/
   sudo agentsight attach --binary ./agent --json -o capture.jsonl --duration 60s
+  sudo agentsight attach --binary ./agent --record run.rec; agentsight replay run.rec
 
 Secrets (API keys, tokens, cookies) are masked unless --no-redact is given.";
 
@@ -108,6 +113,15 @@ impl SitesChoice {
         }
     }
 }
+const REPLAY_EXAMPLES: &str = "\
+Examples:
+  sudo agentsight attach --binary ./agent --record run.rec
+  agentsight replay run.rec                            as text
+  agentsight replay --json run.rec | jq .data
+
+What is whole of a damaged recording is printed, and then what is wrong with it.
+
+Exit status: 0, or 1 if the recording is damaged.";
 
 /// When to use colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -206,48 +220,42 @@ pub struct CheckArgs {
     pub color: Color,
 }
 
+#[derive(Debug, clap::Args)]
+pub struct ReplayArgs {
+    /// The recording
+    #[arg(value_name = "FILE")]
+    pub recording: PathBuf,
+    #[command(flatten)]
+    pub out: OutputArgs,
+}
+
 #[cfg(feature = "bpf")]
 #[derive(Debug, clap::Args)]
 pub struct AttachArgs {
     /// Executable or shared library to observe; of an executable, its own processes only
     #[arg(long, alias = "binary-path", value_name = "PATH")]
     pub binary: PathBuf,
-    /// Print one JSON object a line (agentsight schema documents them)
-    #[arg(long, conflicts_with_all = ["hex", "raw"])]
-    pub json: bool,
-    /// Show all data as a hex dump
-    #[arg(long, conflicts_with = "raw")]
-    pub hex: bool,
-    /// Write the captured bytes and nothing else
-    #[arg(long)]
-    pub raw: bool,
-    /// Write to FILE (mode 0600) instead of stdout
-    #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
+    #[command(flatten)]
+    pub out: OutputArgs,
+    /// Keep all in FILE (mode 0600) for agentsight replay, and print nothing
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "hex", "raw", "output", "max_events"])]
+    pub record: Option<PathBuf>,
     /// Keep at most SIZE bytes of each call (tls.gap tells the rest)
     #[arg(short = 's', long, value_name = "SIZE", value_parser = parse_size)]
     pub max_bytes: Option<u64>,
     /// Stop after TIME (90, 90s, 5m, 1h)
     #[arg(long, alias = "timeout", value_name = "TIME", value_parser = parse_time)]
     pub duration: Option<std::time::Duration>,
-    /// Stop after N pieces of plaintext
-    #[arg(short = 'c', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub max_events: Option<u64>,
-    /// Size of the kernel's ring buffer; rounded up to a power of two
+    /// Memory for records that wait: at most a quarter is taken at once, for the kernel's ring buffer
+    /// (a power of two); the rest when the output is slow
     #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = parse_size)]
     pub buffer: u64,
-    /// Do not mask API keys, tokens and cookies
-    #[arg(long)]
-    pub no_redact: bool,
     /// Where to place probes
     #[arg(long, value_name = "WHICH", value_enum, default_value_t = SitesChoice::Planned)]
     pub probe_sites: SitesChoice,
-    /// No notices and no summary on stderr
-    #[arg(short, long)]
-    pub quiet: bool,
-    /// When to use colours
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Color::Auto)]
-    pub color: Color,
+    /// How long a record may wait in the kernel (1ms to 1s): a longer time costs the traced programs less
+    #[arg(long, value_name = "TIME", default_value = "10ms", value_parser = parse_latency)]
+    pub latency: std::time::Duration,
     /// Where separate debug files are; may be given several times
     #[arg(long, value_name = "DIR", default_value = "/usr/lib/debug")]
     pub debug_dir: Vec<PathBuf>,
@@ -291,6 +299,16 @@ fn parse_time(text: &str) -> Result<std::time::Duration, String> {
     };
     let number: f64 = digits.parse().map_err(|_| "not a time".to_owned())?;
     std::time::Duration::try_from_secs_f64(number * unit).map_err(|error| error.to_string())
+}
+
+/// A time that makes sense as a latency.
+#[cfg(feature = "bpf")]
+fn parse_latency(text: &str) -> Result<std::time::Duration, String> {
+    let time = parse_time(text)?;
+    match time.as_millis() {
+        1..=1000 => Ok(time),
+        _ => Err("must be from 1ms to 1s".into()),
+    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,9 @@ mod discover;
 mod doctor;
 mod exit;
 mod generate;
+mod output;
 mod prices;
+mod replay;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -41,6 +43,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         #[cfg(feature = "bpf")]
         Command::Doctor { json } => doctor::run(json),
         Command::Man { command } => generate::man(command.as_deref()),
+        Command::Replay(args) => replay::run(&args),
         Command::Schema { format } => generate::schema(format),
         #[cfg(feature = "bpf")]
         Command::SelftestPeer { part } => {

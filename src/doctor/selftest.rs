@@ -7,11 +7,9 @@ use std::io::Read;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Receiver;
-
 use super::child::{Child, Launcher, Part};
 use super::{Check, hex};
-use crate::attach::{Session, Settings};
+use crate::attach::{Events, Session, Settings};
 use crate::discover::{self, Report};
 use crate::error::{Context, Error, ErrorKind, OrInvalid, Result};
 use crate::event::wire::Counter;
@@ -97,7 +95,8 @@ fn run(launcher: &Launcher) -> Result<Outcome> {
     let plan = target.plan()?;
     let began = Instant::now();
     let mut session = open(launcher).context(|| "load")?;
-    let ring = session.ring()?.start().context(|| "load")?;
+    let ring = session.ring().and_then(Events::start);
+    let mut events = ring.context(|| "load")?;
     let functions = attach(&mut session, &plan, &target.library).context(|| "attach")?;
     let attach = began.elapsed();
     let tokens = Tokens::random().context(|| "token")?;
@@ -105,15 +104,15 @@ fn run(launcher: &Launcher) -> Result<Outcome> {
     let mut captured = Captured::default();
     child.tell(&tokens.order()).context(|| "exchange")?;
     let first = captured
-        .wait(&ring.events, deadline)
+        .wait(&mut events, deadline)
         .map(|()| told.elapsed());
     if let Some(reason) = finish(&child).context(|| "exchange")? {
         return Ok(Outcome::Skipped(reason));
     }
     // Records are made before calls return: all that there will be is in the ring by now.
-    ring.finish();
-    ring.events.iter().for_each(|event| captured.take(event));
-    check_losses(&session, ring.undecodable()).context(|| "losses")?;
+    let rest = events.finish().into_iter();
+    rest.for_each(|event| captured.take(event));
+    check_losses(&session, events.undecodable()).context(|| "losses")?;
     captured.compare(&tokens).context(|| "compare")?;
     Ok(Outcome::Captured(Figures {
         version: target.version,
@@ -273,14 +272,14 @@ struct Captured {
 
 impl Captured {
     /// Waits for the first plaintext. `None` if none came in time.
-    fn wait(&mut self, events: &Receiver<Event>, deadline: Instant) -> Option<()> {
+    fn wait(&mut self, events: &mut Events, deadline: Instant) -> Option<()> {
         while self.streams.is_empty() {
-            self.take(events.recv_deadline(deadline).ok()?);
+            self.take(events.next_before(deadline)?);
         }
         Some(())
     }
 
-    fn take(&mut self, event: Event) {
+    fn take(&mut self, event: Event<'_>) {
         let Event::Data { caller, conn, data } = event else {
             return;
         };
@@ -293,7 +292,7 @@ impl Captured {
                 data.direction, data.offset, data.missing
             ));
         }
-        stream.bytes.extend(data.payload);
+        stream.bytes.extend_from_slice(&data.payload);
     }
 
     /// In the process that wrote the request there are two connections: one writes the request and reads
@@ -358,7 +357,13 @@ mod tests {
         }
     }
 
-    fn record(pid: u32, conn: u64, direction: Direction, offset: u64, payload: &[u8]) -> Event {
+    fn record(
+        pid: u32,
+        conn: u64,
+        direction: Direction,
+        offset: u64,
+        payload: &'static [u8],
+    ) -> Event<'static> {
         Event::Data {
             caller: Caller {
                 ts_ns: 0,
@@ -384,12 +389,13 @@ mod tests {
                 goroutine: None,
                 unseen: 0,
                 missing: None,
-                payload: payload.to_vec(),
+                left_out: 0,
+                payload: payload.into(),
             },
         }
     }
 
-    fn whole() -> Vec<Event> {
+    fn whole() -> Vec<Event<'static>> {
         use Direction::{Read, Write};
         vec![
             record(7, 1, Write, 0, b"ask"),
@@ -400,7 +406,7 @@ mod tests {
         ]
     }
 
-    fn verdict(events: Vec<Event>) -> Result<()> {
+    fn verdict(events: Vec<Event<'static>>) -> Result<()> {
         let mut captured = Captured::default();
         events.into_iter().for_each(|event| captured.take(event));
         captured.compare(&tokens())
@@ -427,7 +433,7 @@ mod tests {
             assert!(verdict(doubled).is_err(), "doubled {index}");
             let mut changed = whole();
             if let Some(Event::Data { data, .. }) = changed.get_mut(index) {
-                data.payload.reverse();
+                data.payload.to_mut().reverse();
             }
             assert!(verdict(changed).is_err(), "changed {index}");
         }

@@ -1,8 +1,12 @@
 //! Records of the kernel side, decoded: the only input of everything downstream. No kernel is needed
 //! from here on; tests and recordings enter here.
 
+pub mod block;
+pub mod frame;
+pub mod queue;
 pub mod wire;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -60,10 +64,17 @@ impl fmt::Display for Direction {
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct Comm(pub [u8; 16]);
 
+impl Comm {
+    /// As text, whatever bytes the process chose.
+    pub fn text(&self) -> Cow<'_, str> {
+        let name = self.0.split(|byte| *byte == 0).next().unwrap_or_default();
+        String::from_utf8_lossy(name)
+    }
+}
+
 impl fmt::Display for Comm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.0.split(|byte| *byte == 0).next().unwrap_or_default();
-        f.write_str(&String::from_utf8_lossy(name))
+        f.write_str(&self.text())
     }
 }
 
@@ -103,9 +114,18 @@ pub struct Conn {
     pub half: Option<Direction>,
 }
 
-/// Plaintext of one call, or a part of it.
+/// A probed function, as the index of an event names it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Function {
+    /// Of which library.
+    pub library: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// Plaintext of one call, or a part of it. The bytes are lent by the block that they came in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Data {
+pub struct Data<'b> {
     /// Which way.
     pub direction: Direction,
     /// Counts this direction's records, lost ones included.
@@ -124,8 +144,28 @@ pub struct Data {
     pub unseen: u64,
     /// Bytes that belong behind the payload and are not there, and why.
     pub missing: Option<(u64, Missing)>,
+    /// Bytes that stand before what is missing and were left out, since the queue to the output was full.
+    /// There is no payload then.
+    pub left_out: u64,
     /// The bytes.
-    pub payload: Vec<u8>,
+    pub payload: Cow<'b, [u8]>,
+}
+
+impl Data<'_> {
+    /// Bytes of the stream that the record stands for, those included that are not there.
+    pub fn span(&self) -> u64 {
+        let missing = self.missing.map_or(0, |(bytes, _)| bytes);
+        let present = self.left_out.saturating_add(self.payload.len() as u64);
+        present.saturating_add(missing)
+    }
+
+    /// The same with bytes of its own.
+    pub fn into_owned(self) -> Data<'static> {
+        Data {
+            payload: Cow::Owned(self.payload.into_owned()),
+            ..self
+        }
+    }
 }
 
 /// On which side of a connection a program is.
@@ -206,7 +246,7 @@ pub enum Missing {
 
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum Event<'b> {
     /// The connection object is gone.
     Close {
         /// Who and when.
@@ -225,7 +265,7 @@ pub enum Event {
         /// Which connection.
         conn: Conn,
         /// What.
-        data: Data,
+        data: Data<'b>,
     },
     /// A process that we follow ended.
     Exit(Caller),
@@ -256,7 +296,42 @@ pub enum Event {
     },
 }
 
-impl Event {
+impl Event<'_> {
+    /// The same with bytes of its own.
+    pub fn into_owned(self) -> Event<'static> {
+        match self {
+            Self::Data { caller, conn, data } => Event::Data {
+                caller,
+                conn,
+                data: data.into_owned(),
+            },
+            Self::Close {
+                caller,
+                conn,
+                totals,
+                reused,
+            } => Event::Close {
+                caller,
+                conn,
+                totals,
+                reused,
+            },
+            Self::Exit(caller) => Event::Exit(caller),
+            Self::Handshake { caller, conn } => Event::Handshake { caller, conn },
+            Self::Loader(caller) => Event::Loader(caller),
+            Self::Shutdown { caller, conn } => Event::Shutdown { caller, conn },
+            Self::Socket {
+                caller,
+                conn,
+                names,
+            } => Event::Socket {
+                caller,
+                conn,
+                names,
+            },
+        }
+    }
+
     /// When it happened, on the boot clock.
     pub fn ts_ns(&self) -> u64 {
         match self {

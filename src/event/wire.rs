@@ -1,6 +1,7 @@
-//! The binary layout that `bpf/event.h` defines, decoded with the no-panic cursor. `tests/layout.rs`
+//! The binary layout that `bpf/event.h` defines, decoded with the no-panic cursor. `attach/layout.rs`
 //! holds these numbers against the types in the object's BTF.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
 use super::{
@@ -44,6 +45,12 @@ const FLAG_REUSED: u16 = 32;
 const FLAG_BORN: u16 = 64;
 const FLAG_TOO_LONG: u16 = 128;
 const FLAG_HALF: u16 = 256;
+/// Set by user space: the queue to the output was full, and the payload that `len` tells is not there.
+const FLAG_QUEUE_FULL: u16 = 1 << 15;
+
+const LEN_AT: usize = 88;
+const KIND_AT: usize = 98;
+const FLAGS_AT: usize = 100;
 
 const TRUST_LIKELY: u8 = 1;
 const TRUST_EXACT: u8 = 2;
@@ -72,6 +79,7 @@ pub(crate) const CONSTANTS: &[(&str, u64)] = &[
     ("FLAG_BORN", FLAG_BORN as u64),
     ("FLAG_TOO_LONG", FLAG_TOO_LONG as u64),
     ("FLAG_HALF", FLAG_HALF as u64),
+    ("FLAG_QUEUE_FULL", FLAG_QUEUE_FULL as u64),
     ("TRUST_LIKELY", TRUST_LIKELY as u64),
     ("TRUST_EXACT", TRUST_EXACT as u64),
     ("TRUST_GUESSED", TRUST_GUESSED as u64),
@@ -103,6 +111,13 @@ pub enum Counter {
 }
 
 impl Counter {
+    /// The one with this number.
+    pub fn from_number(number: u32) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|counter| *counter as u32 == number)
+    }
+
     /// All of them, in the kernel's order.
     pub const ALL: [Self; 18] = [
         Self::RingFullRecords,
@@ -235,8 +250,11 @@ impl Header {
         (self.missing > 0).then_some((self.missing, why))
     }
 
-    fn data(&self, payload: &[u8]) -> Data {
-        Data {
+    /// `payload`: all that follows the header.
+    fn data<'b>(&self, payload: &'b [u8]) -> Option<Data<'b>> {
+        let is_left_out = self.has(FLAG_QUEUE_FULL);
+        let len = if is_left_out { 0 } else { self.len as usize };
+        Some(Data {
             direction: self.direction(),
             seq: self.seq,
             offset: self.offset,
@@ -246,24 +264,89 @@ impl Header {
             goroutine: (self.goroutine > 0).then_some(self.goroutine),
             unseen: self.unseen,
             missing: self.missing(),
-            payload: payload.to_vec(),
-        }
+            left_out: if is_left_out { self.len.into() } else { 0 },
+            payload: Cow::Borrowed(payload.get(..len)?),
+        })
     }
+}
+
+/// What whoever copies a record must know of it, read without decoding it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sort {
+    /// Plaintext: the record's bytes that count, header included; the rest is unused room.
+    Data(usize),
+    /// A process ended.
+    Exit,
+    /// A process loaded or unloaded libraries.
+    Loader,
+    /// Anything else: all of it counts.
+    Mark,
+}
+
+/// Tells what a record is.
+pub fn sort(record: &[u8]) -> Sort {
+    let Some(header) = record.first_chunk::<HEADER_LEN>() else {
+        return Sort::Mark;
+    };
+    match header[KIND_AT] {
+        KIND_DATA => {
+            let len = [
+                header[LEN_AT],
+                header[LEN_AT + 1],
+                header[LEN_AT + 2],
+                header[LEN_AT + 3],
+            ];
+            Sort::Data(HEADER_LEN.saturating_add(u32::from_ne_bytes(len) as usize))
+        }
+        KIND_EXIT => Sort::Exit,
+        KIND_LOADER => Sort::Loader,
+        _ => Sort::Mark,
+    }
+}
+
+/// The header alone, which says that its payload was left out. `None` if there is not even a header.
+pub fn without_payload(record: &[u8]) -> Option<[u8; HEADER_LEN]> {
+    let mut header = *record.first_chunk::<HEADER_LEN>()?;
+    let flags = u16::from_ne_bytes([header[FLAGS_AT], header[FLAGS_AT + 1]]);
+    let [low, high] = (flags | FLAG_QUEUE_FULL).to_ne_bytes();
+    (header[FLAGS_AT], header[FLAGS_AT + 1]) = (low, high);
+    Some(header)
+}
+
+/// Of which stream, and at which place of it, a record's plaintext is, and where in the record.
+pub fn plaintext(record: &mut [u8]) -> Option<(ConnId, Direction, u64, &mut [u8])> {
+    let (header, payload) = record.split_at_mut_checked(HEADER_LEN)?;
+    let header = Header::read(&mut Reader::new(header, Endian::NATIVE))?;
+    if header.kind != KIND_DATA || header.has(FLAG_QUEUE_FULL) {
+        return None;
+    }
+    let payload = payload.get_mut(..header.len as usize)?;
+    Some((
+        ConnId(header.conn_id),
+        header.direction(),
+        header.offset,
+        payload,
+    ))
+}
+
+/// The stream of which a record tells the end.
+pub fn closed(record: &[u8]) -> Option<ConnId> {
+    let header = Header::read(&mut Reader::new(record, Endian::NATIVE))?;
+    (header.kind == KIND_CLOSE).then_some(ConnId(header.conn_id))
 }
 
 /// Decodes one record of the ring buffer.
 ///
 /// # Errors
 /// The record is too short for what it announces, or of no known kind.
-pub fn decode(record: &[u8]) -> Result<Event, WireError> {
+pub fn decode(record: &[u8]) -> Result<Event<'_>, WireError> {
     let short = || WireError::Short { have: record.len() };
-    let mut reader = Reader::new(record, Endian::NATIVE);
-    let header = Header::read(&mut reader).ok_or_else(short)?;
+    let (header, payload) = record.split_first_chunk::<HEADER_LEN>().ok_or_else(short)?;
+    let header = Header::read(&mut Reader::new(header, Endian::NATIVE)).ok_or_else(short)?;
     let (caller, conn) = (header.caller(), header.conn());
     Ok(match header.kind {
         KIND_DATA => {
-            let payload = reader.bytes(header.len as usize).ok_or_else(short)?;
-            let data = header.data(payload);
+            let data = header.data(payload).ok_or_else(short)?;
             Event::Data { caller, conn, data }
         }
         KIND_HANDSHAKE => Event::Handshake { caller, conn },
@@ -277,7 +360,7 @@ pub fn decode(record: &[u8]) -> Result<Event, WireError> {
         KIND_EXIT => Event::Exit(caller),
         KIND_LOADER => Event::Loader(caller),
         KIND_SOCKET => {
-            let payload = reader.bytes(header.len as usize).ok_or_else(short)?;
+            let payload = payload.get(..header.len as usize).ok_or_else(short)?;
             let names = socket_names(payload).ok_or_else(short)?;
             Event::Socket {
                 caller,

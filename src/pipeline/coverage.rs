@@ -16,7 +16,6 @@ use crate::event::wire::{ConnState, Counter};
 use crate::host::{libraries, processes};
 use crate::image::{FileIdentity, Image, ImageFile};
 use crate::plan::{Choice, ProbePlan, Skipped, choose_all};
-use crate::stream::FunctionNames;
 
 /// Between two looks for processes whose end was not told: a full ring may have lost it.
 const ALIVE_CHECK: Duration = Duration::from_secs(10);
@@ -362,16 +361,6 @@ impl<'c> Coverage<'c> {
     /// Takes all probes away.
     pub fn detach(&mut self) {
         self.session.detach();
-    }
-}
-
-impl FunctionNames for Coverage<'_> {
-    fn name(&self, index: u16) -> (&str, &str) {
-        self.session
-            .function(index)
-            .map_or(("unknown", "unknown"), |function| {
-                (&function.library, &function.name)
-            })
     }
 }
 

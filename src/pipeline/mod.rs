@@ -1,48 +1,43 @@
 //! Wires the phases together: the only place that knows all of them, and the owner of the threads.
 //!
-//! The ring thread decodes records; this thread turns them into messages, prints them, and between
-//! them covers new libraries with probes. When printing is slow the ring fills up, and what finds no
-//! room there is counted and shown: nothing waits in the observed programs.
+//! Three threads. One empties the ring buffer into a queue and never waits (`attach/ring.rs`). One takes
+//! what is in the queue, and prints or records it: when that is slow, the queue fills up, and what finds no
+//! room is counted and shown. This one covers new libraries with probes and watches the clock, so that a
+//! slow output delays no probe. Nothing ever waits in the observed programs.
 
 mod command;
+mod consumer;
 mod coverage;
-mod summary;
 
 use std::ffi::OsString;
-use std::io;
 use std::path::PathBuf;
 use std::process::{Child, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::RecvTimeoutError;
-
-use crate::attach::{RunningRing, Session, Settings, boot_time_ns};
+use crate::attach::{Notice, RunningRing, Session, Settings};
 use crate::cache::Examiner;
-use crate::error::{Context, Error, ErrorKind, Result};
-use crate::event::wire::Counter;
-use crate::event::{Caller, Event};
+use crate::error::{Context, ErrorKind, Result};
+use crate::event::Caller;
+use crate::event::frame::{End, Frame};
+use crate::event::queue::Queue;
+use crate::event::wire::{ConnState, Counter};
 use crate::image::ImageFile;
 use crate::image::debug_file::DebugDirs;
 use crate::plan::Choice;
-use crate::redact::Redactor;
-use crate::sink::Sink;
-use crate::stream::{Cause, Joiner, Message, Tracker};
 use crate::symdb::SymbolDb;
 
-pub use summary::Summary;
+pub use crate::output::Summary;
+pub use consumer::Consumer;
 
+use consumer::Running;
 use coverage::Coverage;
-use summary::Losses;
 
-/// Between two looks at the clock and the child while no record comes.
+/// Between two looks at the clock, the child and the signals while nothing is to be done at once.
 const TICK: Duration = Duration::from_millis(50);
 /// Between two looks for libraries that no loader announced, and at the kernel's loss counters.
 const SWEEP: Duration = Duration::from_secs(1);
-
-/// Events taken before the next look at anything else.
-const BATCH: usize = 1024;
 
 /// What to observe, and for how long.
 #[derive(Clone, Debug)]
@@ -53,20 +48,47 @@ pub struct Options {
     pub command: Vec<OsString>,
     /// Payload bytes to keep of each call.
     pub max_bytes: u64,
-    /// Size of the ring buffer.
-    pub ring_bytes: u32,
+    /// Memory for records that wait.
+    pub buffer: Buffer,
+    /// Oldest that a record may be when it is read.
+    pub latency: Duration,
     /// End after this time.
     pub duration: Option<Duration>,
-    /// End after this many `tls.data` messages.
-    pub max_events: Option<u64>,
-    /// Mask secrets.
-    pub redact: bool,
     /// Where separate debug files are.
     pub debug_dirs: DebugDirs,
     /// Remember what discovery said.
     pub cache: bool,
     /// Which sites to choose.
     pub choice: Choice,
+}
+
+/// Memory for records that wait, in bytes: the kernel's ring buffer, which is there from the start, and the
+/// queue behind it, which grows when it is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Buffer {
+    /// A power of two.
+    pub ring: u32,
+    /// The most that the queue takes.
+    pub queue: usize,
+}
+
+impl Buffer {
+    /// Least memory in all: a ring for three of the largest records, and as much for a queue.
+    pub const MIN: u64 = 256 << 10;
+    /// Most memory in all: four of the largest rings that the kernel can make.
+    pub const MAX: u64 = 8 << 30;
+
+    /// Divides `size` bytes: a quarter or less for the ring. `None` if there are too few or too many.
+    pub fn divide(size: u64) -> Option<Self> {
+        if !(Self::MIN..=Self::MAX).contains(&size) {
+            return None;
+        }
+        let ring = 1_u64 << (size / 4).ilog2();
+        Some(Self {
+            ring: u32::try_from(ring).ok()?,
+            queue: usize::try_from(size - ring).ok()?,
+        })
+    }
 }
 
 /// What a run tells on the way.
@@ -94,7 +116,7 @@ pub struct Outcome {
 /// output fails.
 pub fn run(
     options: &Options,
-    make_sink: impl FnOnce() -> Result<Box<dyn Sink>>,
+    make_consumer: impl FnOnce() -> Result<Consumer>,
     progress: &mut dyn Progress,
     stop: &Arc<AtomicBool>,
 ) -> Result<Outcome> {
@@ -108,62 +130,42 @@ pub fn run(
         .map_err(|error| error.with_kind(ErrorKind::NotFound))?;
     let is_program = coverage::is_program(&image);
     drop(image);
-    let session = Session::open(&Settings {
+    let mut session = Session::open(&Settings {
         only_targets: is_program,
-        ring_bytes: options.ring_bytes,
+        ring_bytes: options.buffer.ring,
         max_bytes: options.max_bytes,
     })?;
-    let ring = session.ring()?.start()?;
+    let queue = Queue::new(options.buffer.queue);
+    session.tell_functions(Arc::clone(&queue));
+    let ring = session.ring()?.start(queue, options.latency)?;
     let mut coverage = Coverage::new(session, &examiner, &options.choice, progress);
     if is_program {
         coverage.cover_program(target)?;
     } else {
         coverage.cover_library(target)?;
     }
+    // Only now: a run that cannot start must not empty an earlier capture.
+    let consumer = Running::start(make_consumer()?, Arc::clone(ring.queue()))?;
     let mut run = Run {
         options,
-        // Only now: a run that cannot start must not empty an earlier capture.
-        sink: make_sink()?,
         stop,
-        ring,
         coverage,
-        joiner: Joiner::default(),
-        heard_ns: 0,
-        tracker: Tracker::default(),
-        redactor: options.redact.then(Redactor::new).transpose()?,
-        losses: Losses::default(),
-        data_printed: 0,
-        end: End::None,
+        ring,
+        consumer,
+        counters: Vec::new(),
     };
     run.observe()
 }
 
-/// What ended a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    None,
-    /// All that was captured up to now is still wanted.
-    Finish,
-    /// The limit is reached, or the reader is gone: what still waits is not wanted.
-    Enough,
-}
-
 struct Run<'r> {
     options: &'r Options,
-    sink: Box<dyn Sink>,
     stop: &'r Arc<AtomicBool>,
     // Before the ring: nothing may fill it any more when its thread is joined.
     coverage: Coverage<'r>,
     ring: RunningRing,
-    joiner: Joiner,
-    /// When the last event happened.
-    heard_ns: u64,
-    tracker: Tracker,
-    redactor: Option<Redactor>,
-    losses: Losses,
-    /// `tls.data` messages printed.
-    data_printed: u64,
-    end: End,
+    consumer: Running,
+    /// As they were last told.
+    counters: Vec<(Counter, u64)>,
 }
 
 impl Run<'_> {
@@ -173,8 +175,8 @@ impl Run<'_> {
         let deadline = duration.and_then(|time| Instant::now().checked_add(time));
         let mut swept = Instant::now();
         let mut status = None;
-        while self.end == End::None {
-            self.take_events()?;
+        while !self.consumer.has_ended() {
+            self.take_notices();
             if let Some(child) = &mut child {
                 status = child
                     .try_wait()
@@ -182,183 +184,74 @@ impl Run<'_> {
             }
             let is_over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
             if status.is_some() || is_over || self.stop.load(Ordering::Acquire) {
-                // Not over a reader that wants no more.
-                if self.end == End::None {
-                    self.end = End::Finish;
-                }
+                break;
             }
             if swept.elapsed() >= SWEEP {
                 swept = Instant::now();
                 self.coverage.sweep();
-                self.tell_losses()?;
-                let flushed = self.sink.flush();
-                self.printed(flushed)?;
+                self.tell_counters()?;
             }
         }
         self.wind_up()?;
         Ok(Outcome {
-            summary: self.summary(),
+            summary: self.consumer.finish()?,
             status,
             command: child.filter(|_| status.is_none()),
         })
     }
 
-    /// Prints what comes until nothing comes for a moment.
-    fn take_events(&mut self) -> Result<()> {
-        match self.ring.events.recv_timeout(TICK) {
-            Ok(event) => self.take(event)?,
-            // All that was said is known.
-            Err(RecvTimeoutError::Timeout) => return self.tell_waiting(boot_time_ns()),
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(Error::new(ErrorKind::Io, "the ring buffer cannot be read"));
-            }
-        }
-        // Bounded, so that a flood does not keep us from the clock and the signals.
-        for _ in 0..BATCH {
-            let Ok(event) = self.ring.events.try_recv() else {
-                break;
-            };
-            self.take(event)?;
-            if self.end != End::None {
-                return Ok(());
-            }
-        }
-        self.tell_waiting(self.heard_ns)?;
+    /// Does what must be done at once, or waits for it for a moment.
+    fn take_notices(&mut self) {
+        let Ok(first) = self.ring.notices.recv_timeout(TICK) else {
+            return;
+        };
+        self.take_these(Some(first));
         self.coverage.cover_news();
-        let flushed = self.sink.flush();
-        self.printed(flushed)
     }
 
-    /// Data that have waited for their connection's socket long enough.
-    fn tell_waiting(&mut self, now_ns: u64) -> Result<()> {
-        let events = self.joiner.tick(now_ns);
-        self.tell(events)
-    }
-
-    fn take(&mut self, event: Event) -> Result<()> {
-        self.heard_ns = event.ts_ns();
-        let events = self.joiner.push(event);
-        self.tell(events)
-    }
-
-    fn tell(&mut self, events: Vec<Event>) -> Result<()> {
-        for event in events {
-            match &event {
-                Event::Loader(caller) => self.coverage.expect_news(caller.process.pid),
-                Event::Exit(caller) => {
-                    self.coverage.expect_no_more(caller.process);
-                    self.exit(caller)?;
-                    continue;
-                }
-                _ => {}
-            }
-            let messages = self.tracker.push(event, &self.coverage);
-            self.print(messages)?;
-        }
-        Ok(())
-    }
-
-    /// What a process lost at its very end shows in the kernel's table only.
-    fn exit(&mut self, caller: &Caller) -> Result<()> {
-        if !self.tracker.knows(caller.process) {
-            self.joiner.forget_process(caller.process);
-            return Ok(());
-        }
-        let open = self.joiner.states(self.coverage.connections());
-        self.joiner.forget_process(caller.process);
-        let messages = self.tracker.exit(caller, &open);
-        self.print(messages)
-    }
-
-    fn print(&mut self, messages: Vec<Message>) -> Result<()> {
-        for mut message in messages {
-            if self.end == End::Enough {
-                return Ok(());
-            }
-            if let Some(redactor) = &mut self.redactor {
-                redactor.apply(&mut message);
-            }
-            let printed = self.sink.message(&message);
-            self.printed(printed)?;
-            self.data_printed += u64::from(matches!(message, Message::Data { .. }));
-            let limit = self.options.max_events;
-            if limit.is_some_and(|limit| self.data_printed >= limit) {
-                self.end = End::Enough;
+    /// Takes `first` and all that wait behind it.
+    fn take_these(&mut self, first: Option<Notice>) {
+        let mut ended: Vec<Caller> = Vec::new();
+        for notice in first.into_iter().chain(self.ring.notices.try_iter()) {
+            match notice {
+                Notice::Exit(caller) => ended.push(caller),
+                Notice::Loader(pid) => self.coverage.expect_news(pid),
             }
         }
-        Ok(())
-    }
-
-    /// A reader that hangs up (`| head`) has seen enough; that is no failure.
-    fn printed(&mut self, result: io::Result<()>) -> Result<()> {
-        match result {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                self.end = End::Enough;
-                Ok(())
-            }
-            result => result.context(|| "failed to write the output"),
+        if ended.is_empty() {
+            return;
+        }
+        // Read before the next sweep clears the table.
+        let open = self.coverage.connections();
+        for caller in ended {
+            let of = |state: &&ConnState| state.process == caller.process;
+            let open = open.iter().filter(of).copied().collect();
+            // Without room, what was lost shows in the counters at the end.
+            let _ = self.ring.queue().push(Frame::Exited { caller, open });
+            self.coverage.expect_no_more(caller.process);
         }
     }
 
-    /// Losses that belong to no connection are told as soon as they are noticed.
-    fn tell_losses(&mut self) -> Result<()> {
+    fn tell_counters(&mut self) -> Result<()> {
         let counters = self.coverage.counters()?;
-        for (cause, bytes, records) in self.losses.since(&counters, self.ring.undecodable()) {
-            let messages = self.tracker.lost(cause, bytes, records);
-            self.print(messages)?;
+        if counters != self.counters && self.ring.queue().push(Frame::Counters(counters.clone())) {
+            self.counters = counters;
         }
         Ok(())
-    }
-
-    /// A connection of which nothing arrived, or whose last word was lost, has no gap of its own: what
-    /// the kernel side counted and no connection has told is told here.
-    fn tell_unseen_losses(&mut self) -> Result<()> {
-        let told = self.tracker.totals().gaps.get(&Cause::RingFull);
-        let (bytes, records) = told.copied().unwrap_or_default();
-        let bytes = self
-            .losses
-            .count(Counter::RingFullBytes)
-            .saturating_sub(bytes);
-        let records = self
-            .losses
-            .count(Counter::RingFullRecords)
-            .saturating_sub(records);
-        if bytes + records == 0 {
-            return Ok(());
-        }
-        let messages = self.tracker.lost(Cause::RingFull, bytes, records);
-        self.print(messages)
     }
 
     /// Probes off first; then everything that is in the ring comes out.
     fn wind_up(&mut self) -> Result<()> {
         self.coverage.detach();
-        self.ring.finish();
-        if self.end == End::Finish {
-            while let Ok(event) = self.ring.events.recv() {
-                self.take(event)?;
-            }
-            let waiting = self.joiner.finish();
-            self.tell(waiting)?;
-            let open = self.joiner.states(self.coverage.connections());
-            let messages = self.tracker.finish(&open);
-            self.print(messages)?;
-        }
-        self.tell_losses()?;
-        self.tell_unseen_losses()?;
-        let flushed = self.sink.flush();
-        self.printed(flushed)
-    }
-
-    fn summary(&self) -> Summary {
-        Summary {
-            totals: self.tracker.totals().clone(),
-            masked: self.redactor.as_ref().map_or(0, Redactor::masked),
-            wrong_objects: self.losses.count(Counter::WrongObject),
-            under_way: self.losses.count(Counter::UnderWayCalls),
-            silent: self.losses.count(Counter::SilentRecords),
-            not_tls: self.losses.count(Counter::NotTls),
-            forged: self.losses.count(Counter::ForgedRecords),
-        }
+        let queue = Arc::clone(self.ring.queue());
+        self.ring.join();
+        self.take_these(None);
+        queue.push(Frame::End(End {
+            open: self.coverage.connections(),
+            counters: self.coverage.counters()?,
+            masked: 0,
+        }));
+        queue.close();
+        Ok(())
     }
 }

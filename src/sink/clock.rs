@@ -28,6 +28,18 @@ impl Clock {
         Timestamp::from_nanosecond(self.boot_to_unix_ns + i128::from(ts_ns))
             .unwrap_or(Timestamp::UNIX_EPOCH)
     }
+
+    /// The distance of the clocks.
+    pub fn boot_to_unix_ns(&self) -> i128 {
+        self.boot_to_unix_ns
+    }
+
+    /// Seconds since 1970 and nanoseconds, for times that are after 1970 and not too far in the future.
+    pub(super) fn split(&self, ts_ns: u64) -> Option<(u64, u32)> {
+        let time = i64::try_from(self.boot_to_unix_ns + i128::from(ts_ns)).ok()?;
+        let time = u64::try_from(time).ok()?;
+        Some((time / 1_000_000_000, (time % 1_000_000_000) as u32))
+    }
 }
 
 fn read(clock: libc::clockid_t) -> i128 {

@@ -48,12 +48,12 @@ impl<W: Write> Human<W> {
             time.strftime("%H:%M:%S%.6f"),
             printable(&origin.comm.to_string()),
             origin.pid,
-            origin.library,
+            origin.function.library,
             origin.conn,
         )
     }
 
-    fn data(&mut self, origin: &Origin, payload: &Payload) -> io::Result<()> {
+    fn data(&mut self, origin: &Origin, payload: &Payload<'_>) -> io::Result<()> {
         let (colour, arrow) = match payload.direction {
             Direction::Write => (AnsiColor::Green, "write"),
             Direction::Read => (AnsiColor::Cyan, "read"),
@@ -127,7 +127,7 @@ impl<W: Write> Human<W> {
 }
 
 impl<W: Write> Sink for Human<W> {
-    fn message(&mut self, message: &Message) -> io::Result<()> {
+    fn message(&mut self, message: &Message<'_>) -> io::Result<()> {
         match message {
             Message::Close {
                 origin,

@@ -1,153 +1,104 @@
 //! One JSON object a line. `lines.schema.json` documents every type; a test holds the two together.
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use serde::Serialize;
-
-use super::{Clock, Sink};
+use super::{Clock, Sink, json};
 use crate::stream::{Gap, Message, Origin, Payload};
+
+/// Bytes of lines that are written at once.
+const BUFFER: usize = 256 << 10;
 
 /// Writes messages as JSON lines.
 pub struct JsonLines<W> {
     out: W,
-    clock: Clock,
+    lines: Vec<u8>,
+    stamp: Stamp,
 }
 
 impl<W: Write> JsonLines<W> {
-    /// Writes to `out`, which should be buffered.
+    /// Writes to `out`, many lines at once: it needs no buffer of its own.
     pub fn new(out: W, clock: Clock) -> Self {
-        Self { out, clock }
-    }
-
-    fn line(
-        &mut self,
-        kind: &'static str,
-        origin: Option<&Origin>,
-        body: Body<'_>,
-    ) -> io::Result<()> {
-        let origin = origin.map(|origin| OriginFields {
-            ts: format!("{:.9}", self.clock.time(origin.ts_ns)),
-            pid: origin.pid,
-            tid: origin.tid,
-            comm: origin.comm.to_string(),
-            library: &origin.library,
-            function: &origin.function,
-            conn: origin.conn.to_string(),
-            fd: origin.fd,
-        });
-        let line = Line { kind, origin, body };
-        serde_json::to_writer(&mut self.out, &line)?;
-        self.out.write_all(b"\n")
-    }
-}
-
-#[derive(Serialize)]
-struct Line<'m> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    #[serde(flatten)]
-    origin: Option<OriginFields<'m>>,
-    #[serde(flatten)]
-    body: Body<'m>,
-}
-
-#[derive(Serialize)]
-struct OriginFields<'m> {
-    ts: String,
-    pid: u32,
-    tid: u32,
-    comm: String,
-    library: &'m str,
-    function: &'m str,
-    conn: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    fd: Option<i32>,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Body<'m> {
-    Close {
-        reason: &'static str,
-        joined_by: &'static str,
-        written: u64,
-        read: u64,
-    },
-    Data {
-        direction: &'static str,
-        seq: u64,
-        offset: u64,
-        len: usize,
-        call_len: u64,
-        #[serde(skip_serializing_if = "std::ops::Not::not")]
-        early: bool,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        goroutine: Option<u64>,
-        #[serde(flatten)]
-        content: Content<'m>,
-    },
-    Gap {
-        cause: &'static str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        direction: Option<&'static str>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        offset: Option<u64>,
-        bytes: u64,
-        records: u64,
-    },
-    Open {
-        joined_by: &'static str,
-        from_start: bool,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        role: Option<&'static str>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        local: Option<String>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        peer: Option<String>,
-    },
-    Shutdown {},
-}
-
-#[derive(Serialize)]
-enum Content<'m> {
-    #[serde(rename = "data")]
-    Text(&'m str),
-    #[serde(rename = "data_b64")]
-    Bytes(String),
-}
-
-impl<'m> Body<'m> {
-    fn data(payload: &'m Payload) -> Self {
-        Self::Data {
-            direction: payload.direction.as_str(),
-            seq: payload.seq,
-            offset: payload.offset,
-            len: payload.bytes.len(),
-            call_len: payload.call_len,
-            early: payload.early,
-            goroutine: payload.goroutine,
-            content: match std::str::from_utf8(&payload.bytes) {
-                Ok(text) => Content::Text(text),
-                Err(_) => Content::Bytes(BASE64_STANDARD.encode(&payload.bytes)),
-            },
+        Self {
+            out,
+            lines: Vec::with_capacity(BUFFER + (64 << 10)),
+            stamp: Stamp::new(clock),
         }
     }
 
-    fn gap(gap: &Gap) -> Self {
-        Self::Gap {
-            cause: gap.cause.as_str(),
-            direction: gap.direction.map(|direction| direction.as_str()),
-            offset: gap.offset,
-            bytes: gap.bytes,
-            records: gap.records,
+    /// Everything of a line that does not depend on its type; the line is open then.
+    fn begin(&mut self, kind: &str, origin: Option<&Origin>) -> Line<'_> {
+        let out = &mut self.lines;
+        out.extend_from_slice(b"{\"type\":\"");
+        out.extend_from_slice(kind.as_bytes());
+        out.push(b'"');
+        let mut line = Line { out };
+        let Some(origin) = origin else {
+            return line;
+        };
+        line.out.extend_from_slice(b",\"ts\":\"");
+        self.stamp.write(origin.ts_ns, line.out);
+        line.out.push(b'"');
+        line.number("pid", origin.pid);
+        line.number("tid", origin.tid);
+        line.string("comm", &origin.comm.text());
+        line.string("library", &origin.function.library);
+        line.string("function", &origin.function.name);
+        line.out.extend_from_slice(b",\"conn\":\"c");
+        json::number(line.out, origin.conn.0);
+        line.out.push(b'"');
+        if let Some(fd) = origin.fd {
+            line.number("fd", fd);
         }
+        line
+    }
+
+    fn data(&mut self, origin: &Origin, payload: &Payload<'_>) {
+        let mut line = self.begin("tls.data", Some(origin));
+        line.string("direction", payload.direction.as_str());
+        line.number("seq", payload.seq);
+        line.number("offset", payload.offset);
+        line.number("len", payload.bytes.len());
+        line.number("call_len", payload.call_len);
+        if payload.early {
+            line.truth("early", true);
+        }
+        if let Some(goroutine) = payload.goroutine {
+            line.number("goroutine", goroutine);
+        }
+        match std::str::from_utf8(&payload.bytes) {
+            Ok(text) => line.string("data", text),
+            Err(_) => {
+                line.key("data_b64");
+                json::base64(line.out, &payload.bytes);
+            }
+        }
+        line.end();
+    }
+
+    fn gap(&mut self, origin: Option<&Origin>, gap: &Gap) {
+        let mut line = self.begin("tls.gap", origin);
+        line.string("cause", gap.cause.as_str());
+        if let Some(direction) = gap.direction {
+            line.string("direction", direction.as_str());
+        }
+        if let Some(offset) = gap.offset {
+            line.number("offset", offset);
+        }
+        line.number("bytes", gap.bytes);
+        line.number("records", gap.records);
+        line.end();
+    }
+
+    fn write_out(&mut self) -> io::Result<()> {
+        let result = self.out.write_all(&self.lines);
+        self.lines.clear();
+        result
     }
 }
 
 impl<W: Write> Sink for JsonLines<W> {
-    fn message(&mut self, message: &Message) -> io::Result<()> {
+    fn message(&mut self, message: &Message<'_>) -> io::Result<()> {
         match message {
             Message::Close {
                 origin,
@@ -155,37 +106,141 @@ impl<W: Write> Sink for JsonLines<W> {
                 trust,
                 totals: [written, read],
             } => {
-                let body = Body::Close {
-                    reason: reason.as_str(),
-                    joined_by: trust.as_str(),
-                    written: *written,
-                    read: *read,
-                };
-                self.line("tls.close", Some(origin), body)
+                let mut line = self.begin("tls.close", Some(origin));
+                line.string("reason", reason.as_str());
+                line.string("joined_by", trust.as_str());
+                line.number("written", *written);
+                line.number("read", *read);
+                line.end();
             }
-            Message::Data { origin, payload } => {
-                self.line("tls.data", Some(origin), Body::data(payload))
-            }
-            Message::Gap { origin, gap } => self.line("tls.gap", origin.as_ref(), Body::gap(gap)),
+            Message::Data { origin, payload } => self.data(origin, payload),
+            Message::Gap { origin, gap } => self.gap(origin.as_ref(), gap),
             Message::Open {
                 origin,
                 from_start,
                 socket,
             } => {
-                let body = Body::Open {
-                    joined_by: socket.trust.as_str(),
-                    from_start: *from_start,
-                    role: socket.role.map(|role| role.as_str()),
-                    local: socket.local.map(|address| address.to_string()),
-                    peer: socket.peer.map(|address| address.to_string()),
-                };
-                self.line("tls.open", Some(origin), body)
+                let mut line = self.begin("tls.open", Some(origin));
+                line.string("joined_by", socket.trust.as_str());
+                line.truth("from_start", *from_start);
+                if let Some(role) = socket.role {
+                    line.string("role", role.as_str());
+                }
+                for (name, address) in [("local", socket.local), ("peer", socket.peer)] {
+                    if let Some(address) = address {
+                        line.string(name, &address.to_string());
+                    }
+                }
+                line.end();
             }
-            Message::Shutdown(origin) => self.line("tls.shutdown", Some(origin), Body::Shutdown {}),
+            Message::Shutdown(origin) => self.begin("tls.shutdown", Some(origin)).end(),
         }
+        if self.lines.len() >= BUFFER {
+            self.write_out()?;
+        }
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        self.write_out()?;
         self.out.flush()
+    }
+}
+
+/// A line that has its first field.
+struct Line<'l> {
+    out: &'l mut Vec<u8>,
+}
+
+impl Line<'_> {
+    /// Names are ours, and need no escapes.
+    fn key(&mut self, name: &str) {
+        self.out.extend_from_slice(b",\"");
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(b"\":");
+    }
+
+    fn string(&mut self, name: &str, text: &str) {
+        self.key(name);
+        json::string(self.out, text);
+    }
+
+    fn number(&mut self, name: &str, number: impl itoa::Integer) {
+        self.key(name);
+        json::number(self.out, number);
+    }
+
+    fn truth(&mut self, name: &str, is_so: bool) {
+        self.key(name);
+        let text: &[u8] = if is_so { b"true" } else { b"false" };
+        self.out.extend_from_slice(text);
+    }
+
+    fn end(self) {
+        self.out.extend_from_slice(b"}\n");
+    }
+}
+
+/// Times as text. The calendar is asked once a second.
+struct Stamp {
+    clock: Clock,
+    second: u64,
+    /// Up to the point before the fraction.
+    whole: String,
+}
+
+impl Stamp {
+    fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            second: u64::MAX,
+            whole: String::new(),
+        }
+    }
+
+    fn write(&mut self, ts_ns: u64, out: &mut Vec<u8>) {
+        let Some((second, fraction)) = self.clock.split(ts_ns) else {
+            let mut text = String::new();
+            let _ = write!(text, "{:.9}", self.clock.time(ts_ns));
+            return out.extend_from_slice(text.as_bytes());
+        };
+        if second != self.second {
+            self.second = second;
+            self.whole = format!("{:.0}", self.clock.time(ts_ns));
+            // The `Z` follows the fraction.
+            self.whole.pop();
+        }
+        out.extend_from_slice(self.whole.as_bytes());
+        let mut digits = *b".000000000Z";
+        let mut left = fraction;
+        for digit in digits.iter_mut().take(10).skip(1).rev() {
+            *digit += (left % 10) as u8;
+            left /= 10;
+        }
+        out.extend_from_slice(&digits);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// A time would be another one than the calendar says.
+        #[test]
+        fn times_are_as_the_calendar_says(times in proptest::collection::vec(any::<u64>(), 1..20),
+                                          shift in -1_000_000_000_000_000_000i64..i64::MAX) {
+            let clock = Clock::fixed(shift.into());
+            let mut stamp = Stamp::new(clock);
+            for ts_ns in times {
+                for ts_ns in [ts_ns, ts_ns / 2 + 1, ts_ns % 4_000_000_000] {
+                    let mut out = Vec::new();
+                    stamp.write(ts_ns, &mut out);
+                    let expected = format!("{:.9}", clock.time(ts_ns));
+                    prop_assert_eq!(String::from_utf8(out).unwrap(), expected);
+                }
+            }
+        }
     }
 }

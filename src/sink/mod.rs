@@ -2,6 +2,7 @@
 
 mod clock;
 mod human;
+mod json;
 mod jsonl;
 mod raw;
 
@@ -23,7 +24,7 @@ pub trait Sink {
     ///
     /// # Errors
     /// The output failed; a broken pipe is the reader's wish to stop.
-    fn message(&mut self, message: &Message) -> io::Result<()>;
+    fn message(&mut self, message: &Message<'_>) -> io::Result<()>;
 
     /// Writes out what is buffered: called whenever no message waits.
     ///

@@ -19,7 +19,7 @@ impl<W: Write> Raw<W> {
 }
 
 impl<W: Write> Sink for Raw<W> {
-    fn message(&mut self, message: &Message) -> io::Result<()> {
+    fn message(&mut self, message: &Message<'_>) -> io::Result<()> {
         match message {
             Message::Data { payload, .. } => self.out.write_all(&payload.bytes),
             _ => Ok(()),

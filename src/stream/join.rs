@@ -30,13 +30,21 @@ struct Progress {
 }
 
 /// Data that wait.
-struct Held {
+struct Held<'b> {
     caller: Caller,
     conn: Conn,
-    data: Data,
+    data: Data<'b>,
 }
 
-impl Held {
+impl Held<'_> {
+    /// The same with bytes of its own: those of the block that it came in are used again.
+    fn into_owned(self) -> Held<'static> {
+        Held {
+            data: self.data.into_owned(),
+            ..self
+        }
+    }
+
     /// Memory that it takes.
     fn cost(&self) -> usize {
         self.data.payload.len() + size_of::<Self>()
@@ -54,7 +62,7 @@ struct Half {
     /// Where that connection's stream was when this half began.
     base: Progress,
     /// What waits, and since when.
-    held: Vec<Held>,
+    held: Vec<Held<'static>>,
     since_ns: u64,
 }
 
@@ -148,8 +156,19 @@ pub struct Joiner {
 }
 
 impl Joiner {
+    /// Whether an event is for this layer at all: others pass as they are, and need not be pushed.
+    pub fn concerns(event: &Event<'_>) -> bool {
+        match event {
+            Event::Close { conn, .. } | Event::Data { conn, .. } | Event::Socket { conn, .. } => {
+                conn.half.is_some()
+            }
+            Event::Exit(_) => true,
+            Event::Handshake { .. } | Event::Loader(_) | Event::Shutdown { .. } => false,
+        }
+    }
+
     /// Takes one event; tells what can be told now, of connections only.
-    pub fn push(&mut self, event: Event) -> Vec<Event> {
+    pub fn push<'b>(&mut self, event: Event<'b>) -> Vec<Event<'b>> {
         let mut out = Vec::new();
         match event {
             Event::Data { caller, conn, data } if conn.half.is_some() => {
@@ -176,12 +195,12 @@ impl Joiner {
     }
 
     /// Lets go of what has waited too long at the time `now_ns` of the events' clock.
-    pub fn tick(&mut self, now_ns: u64) -> Vec<Event> {
+    pub fn tick(&mut self, now_ns: u64) -> Vec<Event<'static>> {
         self.settle_all(|half| now_ns.saturating_sub(half.since_ns) > PATIENCE_NS)
     }
 
     /// Lets go of everything.
-    pub fn finish(&mut self) -> Vec<Event> {
+    pub fn finish(&mut self) -> Vec<Event<'static>> {
         self.settle_all(|_| true)
     }
 
@@ -215,7 +234,7 @@ impl Joiner {
     }
 
     /// The half of an event, made known.
-    fn half(&mut self, caller: &Caller, conn: &Conn, out: &mut Vec<Event>) -> &mut Half {
+    fn half(&mut self, caller: &Caller, conn: &Conn, out: &mut Vec<Event<'_>>) -> &mut Half {
         if !self.halves.contains_key(&conn.id) {
             self.make_room(out);
         }
@@ -231,7 +250,7 @@ impl Joiner {
     }
 
     /// Forgets the oldest when there are too many; what they say later is another connection's.
-    fn make_room(&mut self, out: &mut Vec<Event>) {
+    fn make_room(&mut self, out: &mut Vec<Event<'_>>) {
         while self.halves.len() >= HALVES_MAX {
             let Some((&oldest, half)) = self.halves.first_key_value() else {
                 return;
@@ -252,7 +271,7 @@ impl Joiner {
         }
     }
 
-    fn data(&mut self, held: Held, out: &mut Vec<Event>) {
+    fn data<'b>(&mut self, held: Held<'b>, out: &mut Vec<Event<'b>>) {
         let id = held.conn.id;
         let half = self.half(&held.caller, &held.conn, out);
         if half.conn.is_some() {
@@ -262,7 +281,7 @@ impl Joiner {
             half.since_ns = held.caller.ts_ns;
         }
         let cost = held.cost();
-        half.held.push(held);
+        half.held.push(held.into_owned());
         let waiting: usize = half.held.iter().map(Held::cost).sum();
         self.waiting.insert(id);
         self.held_bytes += cost;
@@ -272,7 +291,7 @@ impl Joiner {
     }
 
     /// Tells data of a half whose connection is known; the connection itself first.
-    fn tell(&mut self, held: Held, out: &mut Vec<Event>) {
+    fn tell<'b>(&mut self, held: Held<'b>, out: &mut Vec<Event<'b>>) {
         let Held {
             caller,
             conn,
@@ -297,17 +316,21 @@ impl Joiner {
         }
         data.offset = data.offset.saturating_add(base.offset);
         data.seq = data.seq.saturating_add(base.seq);
-        let missing = data.missing.map_or(0, |(bytes, _)| bytes);
-        let len = missing.saturating_add(data.payload.len() as u64);
         *joined.end(data.direction) = Progress {
-            offset: data.offset.saturating_add(len),
+            offset: data.offset.saturating_add(data.span()),
             seq: data.seq.saturating_add(1),
         };
         out.push(Event::Data { caller, conn, data });
     }
 
     /// A half's socket is known now.
-    fn socket(&mut self, caller: &Caller, conn: &Conn, names: SocketNames, out: &mut Vec<Event>) {
+    fn socket(
+        &mut self,
+        caller: &Caller,
+        conn: &Conn,
+        names: SocketNames,
+        out: &mut Vec<Event<'_>>,
+    ) {
         let Some(inode) = names.inode else {
             return;
         };
@@ -331,7 +354,7 @@ impl Joiner {
     }
 
     /// Makes a half part of a connection, and tells what has waited.
-    fn place(&mut self, half_id: ConnId, id: ConnId, out: &mut Vec<Event>) {
+    fn place(&mut self, half_id: ConnId, id: ConnId, out: &mut Vec<Event<'_>>) {
         let (Some(half), Some(joined)) = (self.halves.get_mut(&half_id), self.conns.get_mut(&id))
         else {
             return;
@@ -350,7 +373,7 @@ impl Joiner {
 
     /// No socket is known for what waits: it is told with the only stream of its process that has none either
     /// and goes the other way, or alone.
-    fn settle(&mut self, half_id: ConnId, out: &mut Vec<Event>) {
+    fn settle(&mut self, half_id: ConnId, out: &mut Vec<Event<'_>>) {
         let Some(half) = self.halves.get(&half_id) else {
             return;
         };
@@ -414,7 +437,7 @@ impl Joiner {
         (others.next().is_none() && way != direction).then_some(id)
     }
 
-    fn settle_all(&mut self, is_due: impl Fn(&Half) -> bool) -> Vec<Event> {
+    fn settle_all(&mut self, is_due: impl Fn(&Half) -> bool) -> Vec<Event<'static>> {
         let due = |id: &&ConnId| self.halves.get(id).is_some_and(&is_due);
         let due: Vec<ConnId> = self.waiting.iter().filter(due).copied().collect();
         let mut out = Vec::new();
@@ -431,7 +454,7 @@ impl Joiner {
         conn: &Conn,
         totals: [u64; 2],
         reused: bool,
-        out: &mut Vec<Event>,
+        out: &mut Vec<Event<'_>>,
     ) {
         self.settle(conn.id, out);
         let half = self.halves.get(&conn.id);
@@ -495,7 +518,7 @@ impl Joiner {
     }
 
     /// A process has ended: nothing of it will come any more.
-    fn exit(&mut self, process: ProcessId, out: &mut Vec<Event>) {
+    fn exit(&mut self, process: ProcessId, out: &mut Vec<Event<'_>>) {
         out.extend(self.settle_all(|half| half.process == process));
     }
 

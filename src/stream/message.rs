@@ -1,9 +1,11 @@
 //! What the stream layer says: the things that sinks print. `sink/lines.schema.json` documents their
 //! JSON form.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
-use crate::event::{Comm, Direction, SocketNames, Trust};
+use crate::event::{Comm, Direction, Function, SocketNames, Trust};
 
 /// A connection's name in one run: `c1`, `c2`, … in the order of their first events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,10 +28,8 @@ pub struct Origin {
     pub tid: u32,
     /// The thread's command name.
     pub comm: Comm,
-    /// TLS library.
-    pub library: String,
-    /// Function that was called.
-    pub function: String,
+    /// Function that was called, and its library.
+    pub function: Arc<Function>,
     /// Connection.
     pub conn: ConnName,
     /// The descriptor that the program told the library.
@@ -38,7 +38,7 @@ pub struct Origin {
 
 /// Plaintext.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Payload {
+pub struct Payload<'b> {
     /// Which way.
     pub direction: Direction,
     /// Counts this direction's records, lost ones included.
@@ -52,7 +52,7 @@ pub struct Payload {
     /// Go: the goroutine that did it.
     pub goroutine: Option<u64>,
     /// The bytes.
-    pub bytes: Vec<u8>,
+    pub bytes: Cow<'b, [u8]>,
 }
 
 /// Why bytes are missing.
@@ -68,7 +68,9 @@ pub enum Cause {
     GuardUnknown,
     /// The user's `--max-bytes`.
     MaxBytes,
-    /// The ring buffer was full: the reader was too slow.
+    /// The queue to the output was full: the output was too slow.
+    QueueFull,
+    /// The ring buffer was full: the reader was too slow, or the queue was full to the last byte.
     RingFull,
     /// Sent by sendfile or from scattered memory.
     Sendfile,
@@ -91,6 +93,7 @@ impl Cause {
             Self::ConnectionTableFull => "connection-table-full",
             Self::GuardUnknown => "guard-unknown",
             Self::MaxBytes => "max-bytes",
+            Self::QueueFull => "queue-full",
             Self::RingFull => "ring-full",
             Self::Sendfile => "sendfile",
             Self::TooLong => "too-long",
@@ -151,7 +154,7 @@ impl CloseReason {
 
 /// One thing worth telling.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Message {
+pub enum Message<'b> {
     /// A connection ended.
     Close {
         /// Which.
@@ -168,7 +171,7 @@ pub enum Message {
         /// Who, when, where.
         origin: Origin,
         /// What.
-        payload: Payload,
+        payload: Payload<'b>,
     },
     /// Something is missing.
     Gap {

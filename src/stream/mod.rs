@@ -5,10 +5,11 @@ pub mod join;
 pub mod message;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use crate::event::wire::ConnState;
 use crate::event::{
-    Caller, Conn, ConnId, Data, Direction, Event, Missing, ProcessId, SocketNames, Trust,
+    Caller, Conn, ConnId, Data, Direction, Event, Function, Missing, ProcessId, SocketNames, Trust,
 };
 
 pub use join::Joiner;
@@ -19,9 +20,40 @@ pub use message::{Cause, CloseReason, ConnName, Gap, Message, Origin, Payload};
 const CONNS_MAX: usize = 65536;
 
 /// Names the function behind an event's index.
-pub trait FunctionNames {
-    /// Library and function.
-    fn name(&self, index: u16) -> (&str, &str);
+#[derive(Clone, Debug)]
+pub struct Functions {
+    known: Vec<Arc<Function>>,
+    unknown: Arc<Function>,
+}
+
+impl Default for Functions {
+    fn default() -> Self {
+        let unknown = Function {
+            library: "unknown".into(),
+            name: "unknown".into(),
+        };
+        Self {
+            known: Vec::new(),
+            unknown: Arc::new(unknown),
+        }
+    }
+}
+
+impl Functions {
+    /// From now on, this index means that function.
+    pub fn set(&mut self, index: u16, function: Arc<Function>) {
+        let index = usize::from(index);
+        if self.known.len() <= index {
+            self.known.resize(index + 1, Arc::clone(&self.unknown));
+        }
+        if let Some(known) = self.known.get_mut(index) {
+            *known = function;
+        }
+    }
+
+    fn name(&self, index: u16) -> &Arc<Function> {
+        self.known.get(usize::from(index)).unwrap_or(&self.unknown)
+    }
 }
 
 /// Counts for the end of a run.
@@ -40,7 +72,7 @@ pub struct Totals {
 }
 
 impl Totals {
-    fn count(&mut self, message: &Message) {
+    fn count(&mut self, message: &Message<'_>) {
         match message {
             Message::Data { payload, .. } => {
                 self.events += 1;
@@ -102,23 +134,28 @@ impl Tracker {
         &self.totals
     }
 
-    /// Takes one event and tells what it means.
-    pub fn push(&mut self, event: Event, names: &dyn FunctionNames) -> Vec<Message> {
-        let mut out = Vec::new();
+    /// Takes one event and tells what it means, at the end of `out`.
+    pub fn push<'b>(&mut self, event: Event<'b>, names: &Functions, out: &mut Vec<Message<'b>>) {
+        let told = out.len();
+        self.take(event, names, out);
+        self.count(out.get(told..).unwrap_or_default());
+    }
+
+    fn take<'b>(&mut self, event: Event<'b>, names: &Functions, out: &mut Vec<Message<'b>>) {
         match event {
             Event::Data { caller, conn, data } => {
-                self.stream(&caller, &conn, names, Sight::default(), &mut out)
-                    .data(data, &mut out);
+                self.stream(&caller, &conn, names, Sight::default(), out)
+                    .data(data, out);
             }
             Event::Handshake { caller, conn } => {
                 let sight = Sight {
                     from_start: true,
                     ..Sight::default()
                 };
-                self.stream(&caller, &conn, names, sight, &mut out);
+                self.stream(&caller, &conn, names, sight, out);
             }
             Event::Shutdown { caller, conn } => {
-                let stream = self.stream(&caller, &conn, names, Sight::default(), &mut out);
+                let stream = self.stream(&caller, &conn, names, Sight::default(), out);
                 out.push(Message::Shutdown(stream.origin.clone()));
             }
             Event::Socket {
@@ -130,7 +167,7 @@ impl Tracker {
                     socket,
                     ..Sight::default()
                 };
-                let stream = self.stream(&caller, &conn, names, sight, &mut out);
+                let stream = self.stream(&caller, &conn, names, sight, out);
                 stream.trust = socket.trust;
             }
             Event::Close {
@@ -141,7 +178,7 @@ impl Tracker {
             } => {
                 // An object that never moved a byte was no connection.
                 if self.streams.contains_key(&conn.id) || totals != [0, 0] {
-                    self.stream(&caller, &conn, names, Sight::default(), &mut out);
+                    self.stream(&caller, &conn, names, Sight::default(), out);
                 }
                 let reason = if reused {
                     CloseReason::Reused
@@ -149,13 +186,12 @@ impl Tracker {
                     CloseReason::Freed
                 };
                 if let Some(stream) = self.streams.remove(&conn.id) {
-                    stream.close(Some(totals), reason, &mut out);
+                    stream.close(Some(totals), reason, out);
                 }
             }
-            Event::Exit(caller) => self.end_process(&caller, &[], &mut out),
+            Event::Exit(caller) => self.end_process(&caller, &[], out),
             Event::Loader(_) => {}
         }
-        self.counted(out)
     }
 
     /// Whether connections of this process are open, as far as we know.
@@ -165,7 +201,7 @@ impl Tracker {
     }
 
     /// A process ended; `open` is what the kernel's table still says of its connections.
-    pub fn exit(&mut self, caller: &Caller, open: &[ConnState]) -> Vec<Message> {
+    pub fn exit(&mut self, caller: &Caller, open: &[ConnState]) -> Vec<Message<'static>> {
         let mut out = Vec::new();
         self.end_process(caller, open, &mut out);
         self.counted(out)
@@ -173,7 +209,7 @@ impl Tracker {
 
     /// The end of a run: what the kernel's table says of connections that are still open shows losses
     /// that no later record could show.
-    pub fn finish(&mut self, open: &[ConnState]) -> Vec<Message> {
+    pub fn finish(&mut self, open: &[ConnState]) -> Vec<Message<'static>> {
         let mut out = Vec::new();
         let totals: HashMap<ConnId, [u64; 2]> =
             open.iter().map(|state| (state.id, state.totals)).collect();
@@ -185,7 +221,7 @@ impl Tracker {
     }
 
     /// A loss that belongs to no known connection.
-    pub fn lost(&mut self, cause: Cause, bytes: u64, records: u64) -> Vec<Message> {
+    pub fn lost(&mut self, cause: Cause, bytes: u64, records: u64) -> Vec<Message<'static>> {
         self.counted(vec![Message::Gap {
             origin: None,
             gap: Gap {
@@ -198,11 +234,15 @@ impl Tracker {
         }])
     }
 
-    fn counted(&mut self, messages: Vec<Message>) -> Vec<Message> {
-        for message in &messages {
+    fn counted<'b>(&mut self, messages: Vec<Message<'b>>) -> Vec<Message<'b>> {
+        self.count(&messages);
+        messages
+    }
+
+    fn count(&mut self, messages: &[Message<'_>]) {
+        for message in messages {
             self.totals.count(message);
         }
-        messages
     }
 
     /// The connection of an event, brought up to date; new ones are announced.
@@ -210,9 +250,9 @@ impl Tracker {
         &mut self,
         caller: &Caller,
         conn: &Conn,
-        names: &dyn FunctionNames,
+        names: &Functions,
         sight: Sight,
-        out: &mut Vec<Message>,
+        out: &mut Vec<Message<'_>>,
     ) -> &mut Stream {
         if self.streams.len() >= CONNS_MAX
             && !self.streams.contains_key(&conn.id)
@@ -236,13 +276,12 @@ impl Tracker {
                 progress: Default::default(),
             }
         });
-        let name = stream.origin.conn;
-        stream.origin = origin(caller, conn, names, name);
+        stream.origin.update(caller, conn, names);
         stream
     }
 
     /// Closes the connections of a process that ended without freeing them.
-    fn end_process(&mut self, caller: &Caller, open: &[ConnState], out: &mut Vec<Message>) {
+    fn end_process(&mut self, caller: &Caller, open: &[ConnState], out: &mut Vec<Message<'_>>) {
         let streams = self.streams.iter();
         let ended: Vec<ConnId> = streams
             .filter(|(_, stream)| stream.process == caller.process)
@@ -259,18 +298,21 @@ impl Tracker {
 }
 
 impl Stream {
-    fn data(&mut self, data: Data, out: &mut Vec<Message>) {
+    fn data<'b>(&mut self, data: Data<'b>, out: &mut Vec<Message<'b>>) {
         let progress = self.progress_of(data.direction);
         let before = *progress;
-        let end = data.offset.saturating_add(data.payload.len() as u64);
-        progress.offset = end;
+        progress.offset = data.offset.saturating_add(data.span());
         progress.seq = data.seq.saturating_add(1);
-        if let Some((bytes, _)) = data.missing {
-            progress.offset = end.saturating_add(bytes);
-        }
+        let end = progress
+            .offset
+            .saturating_sub(data.missing.map_or(0, |(bytes, _)| bytes));
         self.gap_before(&data, before, out);
 
         let (direction, missing) = (data.direction, data.missing);
+        if data.left_out > 0 {
+            let (bytes, at) = (data.left_out, data.offset);
+            self.gap(Cause::QueueFull, direction, at, bytes, 1, out);
+        }
         if !data.payload.is_empty() {
             out.push(Message::Data {
                 origin: self.origin.clone(),
@@ -290,7 +332,7 @@ impl Stream {
         }
     }
 
-    fn gap_before(&self, data: &Data, before: Progress, out: &mut Vec<Message>) {
+    fn gap_before(&self, data: &Data<'_>, before: Progress, out: &mut Vec<Message<'_>>) {
         if data.unseen > 0 {
             let (direction, at) = (data.direction, data.offset);
             self.gap(Cause::Unseen, direction, at, 0, data.unseen, out);
@@ -310,7 +352,7 @@ impl Stream {
         offset: u64,
         bytes: u64,
         records: u64,
-        out: &mut Vec<Message>,
+        out: &mut Vec<Message<'_>>,
     ) {
         out.push(Message::Gap {
             origin: Some(self.origin.clone()),
@@ -333,7 +375,7 @@ impl Stream {
     }
 
     /// `totals`: the final lengths, if the kernel side told them.
-    fn close(self, totals: Option<[u64; 2]>, reason: CloseReason, out: &mut Vec<Message>) {
+    fn close(self, totals: Option<[u64; 2]>, reason: CloseReason, out: &mut Vec<Message<'_>>) {
         let seen = self.progress.map(|progress| progress.offset);
         let totals = totals.unwrap_or(seen);
         let lengths = totals.iter().zip(seen);
@@ -360,17 +402,30 @@ fn cause(missing: Missing) -> Cause {
     }
 }
 
-fn origin(caller: &Caller, conn: &Conn, names: &dyn FunctionNames, name: ConnName) -> Origin {
-    let (library, function) = names.name(conn.function);
+fn origin(caller: &Caller, conn: &Conn, names: &Functions, name: ConnName) -> Origin {
     Origin {
         ts_ns: caller.ts_ns,
         pid: caller.process.pid,
         tid: caller.tid,
         comm: caller.comm,
-        library: library.to_owned(),
-        function: function.to_owned(),
+        function: Arc::clone(names.name(conn.function)),
         conn: name,
         fd: conn.fd,
+    }
+}
+
+impl Origin {
+    /// The same connection once more.
+    fn update(&mut self, caller: &Caller, conn: &Conn, names: &Functions) {
+        self.ts_ns = caller.ts_ns;
+        self.pid = caller.process.pid;
+        self.tid = caller.tid;
+        self.comm = caller.comm;
+        self.fd = conn.fd;
+        let function = names.name(conn.function);
+        if !Arc::ptr_eq(&self.function, function) {
+            self.function = Arc::clone(function);
+        }
     }
 }
 

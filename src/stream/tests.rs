@@ -1,12 +1,14 @@
 use super::*;
 use crate::event::{Comm, Role};
 
-struct Names;
-
-impl FunctionNames for Names {
-    fn name(&self, index: u16) -> (&str, &str) {
-        ("openssl", if index == 0 { "SSL_write" } else { "SSL_read" })
+fn names() -> Functions {
+    let mut names = Functions::default();
+    for (index, name) in [(0, "SSL_write"), (1, "SSL_read")] {
+        let library = "openssl".into();
+        let name = name.into();
+        names.set(index, Arc::new(Function { library, name }));
     }
+    names
 }
 
 fn caller(pid: u32, ts_ns: u64) -> Caller {
@@ -29,7 +31,7 @@ fn conn(id: u64) -> Conn {
     }
 }
 
-fn data(id: u64, seq: u64, offset: u64, payload: &[u8]) -> Event {
+fn data(id: u64, seq: u64, offset: u64, payload: &[u8]) -> Event<'_> {
     Event::Data {
         caller: caller(1, seq),
         conn: conn(id),
@@ -43,12 +45,13 @@ fn data(id: u64, seq: u64, offset: u64, payload: &[u8]) -> Event {
             goroutine: None,
             unseen: 0,
             missing: None,
-            payload: payload.to_vec(),
+            left_out: 0,
+            payload: payload.into(),
         },
     }
 }
 
-fn close(id: u64, totals: [u64; 2]) -> Event {
+fn close(id: u64, totals: [u64; 2]) -> Event<'static> {
     Event::Close {
         caller: caller(1, 99),
         conn: conn(id),
@@ -58,7 +61,7 @@ fn close(id: u64, totals: [u64; 2]) -> Event {
 }
 
 /// One word per message: the snapshot form of these tests.
-fn words(messages: &[Message]) -> Vec<String> {
+fn words(messages: &[Message<'_>]) -> Vec<String> {
     messages
         .iter()
         .map(|message| match message {
@@ -93,12 +96,12 @@ fn words(messages: &[Message]) -> Vec<String> {
         .collect()
 }
 
-fn run(events: Vec<Event>) -> (Vec<String>, Tracker) {
+fn run(events: Vec<Event<'_>>) -> (Vec<String>, Tracker) {
     let mut tracker = Tracker::default();
-    let messages: Vec<_> = events
-        .into_iter()
-        .flat_map(|event| tracker.push(event, &Names))
-        .collect();
+    let (names, mut messages) = (names(), Vec::new());
+    for event in events {
+        tracker.push(event, &names, &mut messages);
+    }
     (words(&messages), tracker)
 }
 
@@ -171,14 +174,16 @@ fn sockets_are_announced() {
 #[test]
 fn exits_close_the_own_connections_only() {
     let mut tracker = Tracker::default();
-    tracker.push(data(1, 0, 0, b"a"), &Names);
+    let (names, mut told) = (names(), Vec::new());
+    tracker.push(data(1, 0, 0, b"a"), &names, &mut told);
     let mut other = data(2, 0, 0, b"b");
     if let Event::Data { caller, .. } = &mut other {
         caller.process.start_ns = 8;
     }
-    tracker.push(other, &Names);
-    let closed = tracker.push(Event::Exit(caller(1, 50)), &Names);
-    assert_eq!(words(&closed), ["close c1 exited"]);
+    tracker.push(other, &names, &mut told);
+    told.clear();
+    tracker.push(Event::Exit(caller(1, 50)), &names, &mut told);
+    assert_eq!(words(&told), ["close c1 exited"]);
     let state = ConnState {
         process: ProcessId {
             pid: 1,
@@ -211,6 +216,28 @@ fn missing_bytes_keep_the_stream_in_step() {
             "data c1 @10 ef"
         ]
     );
+}
+
+/// What the queue had no room for is a gap of its own cause, in front of what the kernel left out.
+#[test]
+fn what_the_queue_left_out_is_told() {
+    let mut stripped = data(1, 1, 2, b"");
+    if let Event::Data { data, .. } = &mut stripped {
+        data.left_out = 5;
+        data.missing = Some((3, Missing::MaxBytes));
+    }
+    let (words, tracker) = run(vec![data(1, 0, 0, b"ab"), stripped, data(1, 2, 10, b"ef")]);
+    assert_eq!(
+        words,
+        [
+            "open c1 false",
+            "data c1 @0 ab",
+            "gap queue-full @2 5B 1r",
+            "gap max-bytes @7 3B 0r",
+            "data c1 @10 ef"
+        ]
+    );
+    assert_eq!(tracker.totals().gaps.get(&Cause::QueueFull), Some(&(5, 1)));
 }
 
 /// Offsets at the edge of 64 bits, as only a hostile record would have, do not overflow.

@@ -66,6 +66,28 @@ impl Capture {
         Self::spawn(binary, options, "").attached()
     }
 
+    /// Starts one that keeps all in a recording.
+    pub fn start_printing_nothing(binary: &Path, options: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_agentsight"))
+            .args(["attach", "--no-redact", "--binary"])
+            .arg(binary)
+            .args(options)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self::of(child, dir).attached()
+    }
+
+    /// Ends a recording: what it said.
+    pub fn stop_recording(mut self) -> String {
+        signal(self.child.id(), "INT");
+        self.stderr.read_to_string(&mut self.said).unwrap();
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}: {}", self.said);
+        std::mem::take(&mut self.said)
+    }
+
     /// The same on a kernel that lacks these features.
     pub fn without(features: &str, binary: &Path) -> Self {
         Self::spawn(binary, &[], features).attached()
@@ -94,7 +116,7 @@ impl Capture {
 
     fn spawn(binary: &Path, options: &[&str], without: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_agentsight"))
+        let child = Command::new(env!("CARGO_BIN_EXE_agentsight"))
             .args(["attach", "--json", "--no-redact", "--binary"])
             .arg(binary)
             .arg("-o")
@@ -104,6 +126,10 @@ impl Capture {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
+        Self::of(child, dir)
+    }
+
+    fn of(mut child: Child, dir: tempfile::TempDir) -> Self {
         let stderr = BufReader::new(child.stderr.take().unwrap());
         Self {
             child,
@@ -163,7 +189,8 @@ pub fn signal(pid: u32, name: &str) {
     assert!(status.success());
 }
 
-fn read(path: &Path, stderr: String) -> Captured {
+/// Reads lines from a file, each of which must be what the schema says.
+pub fn read(path: &Path, stderr: String) -> Captured {
     let text = fs::read_to_string(path).unwrap();
     let schema: Value = serde_json::from_str(agentsight::sink::LINES_SCHEMA).unwrap();
     let schema = jsonschema::validator_for(&schema).unwrap();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use agentsight::attach::{RunningRing, Session, Settings};
+use agentsight::attach::{Events, Session, Settings};
 use agentsight::discover::finding::{
     Abi, Call, Finding, Function, Guard, Report, Site, SiteKind, Sites,
 };
@@ -23,8 +23,8 @@ use crate::capture::PATIENCE;
 /// A session with the probes of one report, and all that it heard.
 pub struct Direct {
     pub session: Session,
-    ring: RunningRing,
-    pub events: Vec<Event>,
+    ring: Events,
+    pub events: Vec<Event<'static>>,
 }
 
 impl Direct {
@@ -35,7 +35,7 @@ impl Direct {
             max_bytes: u64::MAX,
         })
         .unwrap();
-        let ring = session.ring().unwrap().start().unwrap();
+        let ring = Events::start(session.ring().unwrap()).unwrap();
         let events = Vec::new();
         Self {
             session,
@@ -54,7 +54,8 @@ impl Direct {
 
     /// Listens until nothing has come for a moment.
     pub fn listen(&mut self) {
-        while let Ok(event) = self.ring.events.recv_timeout(Duration::from_millis(200)) {
+        let moment = || Instant::now() + Duration::from_millis(200);
+        while let Some(event) = self.ring.next_before(moment()) {
             self.events.push(event);
         }
     }
@@ -84,7 +85,7 @@ impl Direct {
             if u64::from(caller.process.pid) == pid {
                 let stream = &mut streams.entry(conn.id).or_default()[data.direction as usize];
                 assert_eq!(data.offset, stream.len() as u64, "{:?}", conn.id);
-                stream.extend(&data.payload);
+                stream.extend_from_slice(&data.payload);
             }
         }
         let mut streams: Vec<_> = streams.into_values().map(<(_, _)>::from).collect();
@@ -242,16 +243,11 @@ pub fn attach_and_detach(path: &Path, cycles: usize) -> usize {
     for _ in 0..cycles {
         assert!(Instant::now() < deadline, "too slow");
         direct.attach(&file, &report);
-        seen += usize::from(
-            direct
-                .ring
-                .events
-                .recv_timeout(Duration::from_secs(5))
-                .is_ok(),
-        );
+        let in_time = Instant::now() + Duration::from_secs(5);
+        seen += usize::from(direct.ring.next_before(in_time).is_some());
         direct.session.detach();
         // What still comes is of the cycle that is over.
-        while direct.ring.events.try_recv().is_ok() {}
+        while direct.ring.next_before(Instant::now()).is_some() {}
     }
     seen
 }

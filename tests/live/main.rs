@@ -17,6 +17,7 @@ mod gobuild;
 mod guard;
 mod harm;
 mod limits;
+mod path;
 mod peer;
 mod programs;
 mod rust;

@@ -23,7 +23,7 @@ fn half(id: u64, direction: Direction) -> Conn {
     }
 }
 
-fn data(id: u64, direction: Direction, seq: u64, offset: u64, text: &str) -> Event {
+fn data(id: u64, direction: Direction, seq: u64, offset: u64, text: &str) -> Event<'static> {
     Event::Data {
         caller: caller(1, seq),
         conn: half(id, direction),
@@ -37,12 +37,13 @@ fn data(id: u64, direction: Direction, seq: u64, offset: u64, text: &str) -> Eve
             goroutine: None,
             unseen: 0,
             missing: None,
-            payload: text.into(),
+            left_out: 0,
+            payload: text.as_bytes().to_vec().into(),
         },
     }
 }
 
-fn socket(id: u64, direction: Direction, inode: u64) -> Event {
+fn socket(id: u64, direction: Direction, inode: u64) -> Event<'static> {
     Event::Socket {
         caller: caller(1, 1),
         conn: half(id, direction),
@@ -55,7 +56,7 @@ fn socket(id: u64, direction: Direction, inode: u64) -> Event {
     }
 }
 
-fn close(id: u64, direction: Direction, total: u64, reused: bool) -> Event {
+fn close(id: u64, direction: Direction, total: u64, reused: bool) -> Event<'static> {
     Event::Close {
         caller: caller(1, 99),
         conn: half(id, direction),
@@ -68,7 +69,7 @@ fn close(id: u64, direction: Direction, total: u64, reused: bool) -> Event {
 }
 
 /// One word per event.
-fn words(events: &[Event]) -> Vec<String> {
+fn words(events: &[Event<'_>]) -> Vec<String> {
     let word = |event: &Event| match event {
         Event::Data { conn, data, .. } => {
             assert_eq!(conn.half, None);
@@ -85,9 +86,9 @@ fn words(events: &[Event]) -> Vec<String> {
     events.iter().map(word).collect()
 }
 
-fn run(events: Vec<Event>) -> Vec<String> {
+fn run(events: Vec<Event<'_>>) -> Vec<String> {
     let mut joiner = Joiner::default();
-    let out: Vec<Event> = events
+    let out: Vec<Event<'_>> = events
         .into_iter()
         .flat_map(|event| joiner.push(event))
         .collect();

@@ -1,0 +1,52 @@
+//! `agentsight replay`: a recording through the same output side as a live run.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::process::ExitCode;
+
+use super::args::ReplayArgs;
+use crate::error::{Context, Result};
+use crate::event::frame::{End, Frame};
+use crate::output::{Flow, Output};
+use crate::record::Recording;
+use crate::sink::Clock;
+
+/// Bytes that are read at once.
+const INPUT_BUFFER: usize = 1 << 20;
+
+pub fn run(args: &ReplayArgs) -> Result<ExitCode> {
+    let name = || format!("failed to replay {}", args.recording.display());
+    let file = File::open(&args.recording).context(name)?;
+    let file = BufReader::with_capacity(INPUT_BUFFER, file);
+    let mut recording = Recording::open(file).context(name)?;
+    let header = *recording.header();
+    let clock = Clock::fixed(header.boot_to_unix_ns);
+    // What was masked before it was written needs no more.
+    let mask = (!header.is_masked).then_some(header.tag_key);
+    let mut output = Output::new(args.out.printer(clock, mask)?);
+    let replayed = replay(&mut recording, &mut output);
+    output.flush()?;
+    if !args.out.quiet {
+        anstream::eprint!("{}", output.summary());
+    }
+    replayed.context(name)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn replay(recording: &mut Recording<BufReader<File>>, output: &mut Output) -> Result<()> {
+    loop {
+        match recording.next_frame() {
+            Ok(Some(frame)) => {
+                if output.take(&frame)? == Flow::Enough {
+                    return Ok(());
+                }
+            }
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                // What is whole is shown to its end.
+                output.take(&Frame::End(End::default()))?;
+                return Err(error);
+            }
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! The output side: frames in, messages on a sink out. No clock, no kernel, no threads: the same frames
+//! give the same output, whether they come from the kernel now or from a recording.
+
+mod summary;
+
+use std::io;
+
+use crate::error::{Context, Result};
+use crate::event::block::Block;
+use crate::event::frame::{End, Frame};
+use crate::event::wire::{self, ConnState, Counter};
+use crate::event::{Caller, Event};
+use crate::redact::Redactor;
+use crate::sink::Sink;
+use crate::stream::{Cause, Functions, Joiner, Message, Tracker};
+
+pub use summary::Summary;
+
+use summary::Losses;
+
+/// Whether more is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Go on.
+    More,
+    /// The limit is reached, or the reader is gone: what still waits is not wanted.
+    Enough,
+}
+
+/// Where the messages go. Without a sink they are counted only.
+#[derive(Default)]
+pub struct Printer {
+    /// Prints them.
+    pub sink: Option<Box<dyn Sink + Send>>,
+    /// Masks secrets before.
+    pub redactor: Option<Redactor>,
+    /// Enough after this many `tls.data` messages.
+    pub max_events: Option<u64>,
+    printed: u64,
+    is_enough: bool,
+}
+
+impl Printer {
+    fn print(&mut self, messages: &mut Vec<Message<'_>>) -> Result<()> {
+        for mut message in messages.drain(..) {
+            if self.is_enough {
+                continue;
+            }
+            let Some(sink) = &mut self.sink else {
+                continue;
+            };
+            if let Some(redactor) = &mut self.redactor {
+                redactor.apply(&mut message);
+            }
+            let result = sink.message(&message);
+            self.note(result)?;
+            self.printed += u64::from(matches!(message, Message::Data { .. }));
+            self.is_enough |= self.max_events.is_some_and(|limit| self.printed >= limit);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let flushed = self.sink.as_mut().map_or(Ok(()), |sink| sink.flush());
+        self.note(flushed)
+    }
+
+    /// A reader that hangs up (`| head`) has seen enough; that is no failure.
+    fn note(&mut self, result: io::Result<()>) -> Result<()> {
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.is_enough = true;
+                Ok(())
+            }
+            result => result.context(|| "failed to write the output"),
+        }
+    }
+}
+
+/// Follows one run.
+#[derive(Default)]
+pub struct Output {
+    functions: Functions,
+    joiner: Joiner,
+    tracker: Tracker,
+    printer: Printer,
+    losses: Losses,
+    /// Records that were not what the header file says.
+    undecodable: u64,
+    /// Secrets that were masked before the frames came here.
+    masked: u64,
+}
+
+impl Output {
+    /// Prints with this.
+    pub fn new(printer: Printer) -> Self {
+        Self {
+            printer,
+            ..Self::default()
+        }
+    }
+
+    /// Takes the next frame.
+    ///
+    /// # Errors
+    /// The output fails.
+    pub fn take(&mut self, frame: &Frame) -> Result<Flow> {
+        match frame {
+            Frame::Counters(counters) => self.tell_losses(counters)?,
+            Frame::End(end) => self.end(end)?,
+            Frame::Exited { caller, open } => self.exit(caller, open)?,
+            Frame::Function { index, function } => self.functions.set(*index, function.clone()),
+            Frame::Records(block) => self.records(block)?,
+            Frame::Tick(now_ns) => self.tick(*now_ns)?,
+        }
+        Ok(if self.printer.is_enough {
+            Flow::Enough
+        } else {
+            Flow::More
+        })
+    }
+
+    /// Writes out what is buffered: to be called whenever no frame waits.
+    ///
+    /// # Errors
+    /// The output fails.
+    pub fn flush(&mut self) -> Result<()> {
+        self.printer.flush()
+    }
+
+    fn records(&mut self, block: &Block) -> Result<()> {
+        let mut out = Vec::new();
+        let mut heard_ns = 0;
+        for record in block.records() {
+            let Ok(event) = wire::decode(record) else {
+                self.undecodable += 1;
+                continue;
+            };
+            heard_ns = event.ts_ns();
+            if Joiner::concerns(&event) {
+                for event in self.joiner.push(event) {
+                    self.tracker.push(event, &self.functions, &mut out);
+                }
+            } else {
+                self.tracker.push(event, &self.functions, &mut out);
+            }
+            self.printer.print(&mut out)?;
+        }
+        self.tick(heard_ns)
+    }
+
+    /// Data that have waited for their connection's socket long enough.
+    fn tick(&mut self, now_ns: u64) -> Result<()> {
+        let events = self.joiner.tick(now_ns);
+        self.tell(events)
+    }
+
+    fn tell(&mut self, events: Vec<Event<'static>>) -> Result<()> {
+        let mut out = Vec::new();
+        for event in events {
+            self.tracker.push(event, &self.functions, &mut out);
+        }
+        self.printer.print(&mut out)
+    }
+
+    /// What a process lost at its very end shows in the kernel's table only.
+    fn exit(&mut self, caller: &Caller, open: &[ConnState]) -> Result<()> {
+        let waiting = self.joiner.push(Event::Exit(*caller));
+        let waiting = waiting.into_iter();
+        self.tell(
+            waiting
+                .filter(|event| !matches!(event, Event::Exit(_)))
+                .collect(),
+        )?;
+        let open = self.joiner.states(open.to_vec());
+        self.joiner.forget_process(caller.process);
+        let mut messages = self.tracker.exit(caller, &open);
+        self.printer.print(&mut messages)
+    }
+
+    fn end(&mut self, end: &End) -> Result<()> {
+        self.masked += end.masked;
+        if !self.printer.is_enough {
+            let waiting = self.joiner.finish();
+            self.tell(waiting)?;
+            let open = self.joiner.states(end.open.clone());
+            let mut messages = self.tracker.finish(&open);
+            self.printer.print(&mut messages)?;
+        }
+        self.tell_losses(&end.counters)?;
+        self.tell_unseen_losses()?;
+        self.flush()
+    }
+
+    /// Losses that belong to no connection are told as soon as they are noticed.
+    fn tell_losses(&mut self, counters: &[(Counter, u64)]) -> Result<()> {
+        for (cause, bytes, records) in self.losses.since(counters, self.undecodable) {
+            let mut messages = self.tracker.lost(cause, bytes, records);
+            self.printer.print(&mut messages)?;
+        }
+        Ok(())
+    }
+
+    /// A connection of which nothing arrived, or whose last word was lost, has no gap of its own: what
+    /// the kernel side counted and no connection has told is told here.
+    fn tell_unseen_losses(&mut self) -> Result<()> {
+        let told = self.tracker.totals().gaps.get(&Cause::RingFull);
+        let (bytes, records) = told.copied().unwrap_or_default();
+        let bytes = self
+            .losses
+            .count(Counter::RingFullBytes)
+            .saturating_sub(bytes);
+        let records = self
+            .losses
+            .count(Counter::RingFullRecords)
+            .saturating_sub(records);
+        if bytes == 0 && records == 0 {
+            return Ok(());
+        }
+        let mut messages = self.tracker.lost(Cause::RingFull, bytes, records);
+        self.printer.print(&mut messages)
+    }
+
+    /// The counts.
+    pub fn summary(&self) -> Summary {
+        let masked = self.printer.redactor.as_ref().map_or(0, Redactor::masked);
+        Summary {
+            totals: self.tracker.totals().clone(),
+            masked: self.masked.saturating_add(masked),
+            wrong_objects: self.losses.count(Counter::WrongObject),
+            under_way: self.losses.count(Counter::UnderWayCalls),
+            silent: self.losses.count(Counter::SilentRecords),
+            not_tls: self.losses.count(Counter::NotTls),
+            forged: self.losses.count(Counter::ForgedRecords),
+        }
+    }
+}
