@@ -232,6 +232,7 @@ fn links_lead_somewhere() {
             "tests",
             "scripts",
             "benches",
+            "docs",
         ],
         &["md"],
     );

@@ -6,6 +6,7 @@
 //! minutes: a new checkout finds it there. Nothing is downloaded but what the lock files name.
 
 mod cargo;
+mod load;
 mod matrix;
 mod shipped;
 
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use crate::vendored::EXTENDED;
 use crate::{Expectation, Testbin, Unbuilt, tool};
 
+pub use load::load;
 pub use matrix::MATRIX;
 
 /// A version of rustls with what encrypts for it.
