@@ -62,7 +62,7 @@ int identify(void *ctx)
 	return 0;
 }
 
-/* How often `bench_hit` ran. */
+/* How often the programs below ran. */
 __u64 bench_hits = 0;
 
 /* On functions that `doctor --bench` makes: what a hit costs is the kernel's part, not ours. */
@@ -71,4 +71,12 @@ int bench_hit(struct pt_regs *ctx)
 {
 	bench_hits++;
 	return 0;
+}
+
+/* The same at entry and return; a cookie other than 0 saves the call its return probe. */
+SEC("uprobe.session")
+int bench_session(struct pt_regs *ctx)
+{
+	bench_hits++;
+	return !bpf_session_is_return() && bpf_get_attach_cookie(ctx) != 0;
 }

@@ -2,10 +2,21 @@
 //! root; the children that the checks start are this test binary, in the part of [`doctor_child`].
 #![cfg(feature = "bpf")]
 // A test speaks on its own output.
-#![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    clippy::indexing_slicing
+)]
 
+use agentsight::cache::prices;
+use agentsight::discover::finding::Form;
+use agentsight::doctor::bench::{self, Price, Treatment};
 use agentsight::doctor::{self, Launcher, Part, Status};
+use agentsight::host::machine::Machine;
 use agentsight::host::privileges;
+use agentsight::image::Arch;
+use agentsight::plan::{PriceList, Source};
 
 /// Not a test of its own: what the others start as their child, with the part to play as the last
 /// argument.
@@ -83,4 +94,70 @@ fn root_broken_child_is_named() {
     let check = doctor::selftest(&Launcher::new("/bin/true", ["x"]));
     assert_eq!(check.status, Status::Fail);
     assert_eq!(check.detail, "start: the peer ended early");
+}
+
+/// A form that probes do not hit once per call, or whose price depends on luck, would mislead the planner.
+/// The list that comes of it is found again, by this machine only.
+#[test]
+fn root_prices_are_measured() {
+    if !may_attach() {
+        return;
+    }
+    let bench = bench::bench().unwrap();
+    for (what, price) in bench.hits.iter().map(|hit| (hit.instruction, &hit.price)) {
+        assert!(matches!(price, Price::Measured { .. }), "{what}: {price:?}");
+    }
+    let both = bench.returns.iter().find(|of| of.price.ns().is_some());
+    assert!(both.is_some(), "{:?}", bench.returns);
+    let prices = bench.require_prices().unwrap();
+    let built_in = PriceList::built_in(Arch::HOST.unwrap());
+    for form in built_in.forms.keys() {
+        assert!(prices.forms.contains_key(form), "{form:?}: {prices:?}");
+    }
+    let place = tempfile::tempdir().unwrap();
+    prices::save_in(place.path(), prices).unwrap();
+    let machine = Machine::here().unwrap();
+    assert_eq!(prices::load_from(place.path(), &machine).unwrap(), *prices);
+    let Source::Measured { kernel, processor } = &prices.source else {
+        panic!("{:?}", prices.source);
+    };
+    let machine = Machine {
+        kernel: format!("{kernel}x"),
+        processor: processor.clone(),
+    };
+    assert!(prices::load_from(place.path(), &machine).is_err());
+}
+
+/// Linux arch/x86/kernel/uprobes.c emulates `nop`, `push` and jumps, and steps over memory accesses: a table
+/// that shows no such difference does not measure what it says.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn root_emulated_instructions_are_cheaper() {
+    if !may_attach() {
+        return;
+    }
+    let bench = bench::bench().unwrap();
+    let prices = bench.require_prices().unwrap();
+    let dear = prices.of(Form::Other);
+    for form in [Form::Branch, Form::Call, Form::Jump, Form::Nop, Form::Push] {
+        let price = prices.of(form);
+        assert!(price * 3 < dear * 2, "{form:?}: {price} of {dear}");
+    }
+    for hit in &bench.hits {
+        let wanted = match hit.form {
+            Form::Other => Treatment::SingleStepped,
+            Form::Branch | Form::Call | Form::Jump | Form::Nop | Form::Push => Treatment::Emulated,
+            _ => continue,
+        };
+        assert_eq!(hit.treatment, Some(wanted), "{hit:?}");
+    }
+    // A return that nobody wants is not paid for.
+    let [both, declined, ..] = &bench.returns[..] else {
+        panic!("{:?}", bench.returns);
+    };
+    let (both, declined) = (both.price.ns(), declined.price.ns());
+    assert!(
+        declined.is_none_or(|ns| Some(ns) < both),
+        "{both:?} {declined:?}"
+    );
 }

@@ -24,7 +24,7 @@ const FUNCTION_LINES_MAX: usize = 100;
 const LAYERS: &[(&str, &[&str])] = &[
     ("attach", &["event", "image", "plan"]),
     ("bytes", &[]),
-    ("cache", &["discover", "image", "symdb"]),
+    ("cache", &["discover", "host", "image", "plan", "symdb"]),
     ("check", &["discover", "image", "symdb"]),
     (
         "cli",

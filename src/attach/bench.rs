@@ -1,4 +1,5 @@
-//! Probes that only count their hits: for experiments on code of our own.
+//! Probes whose programs do nothing but count, for `doctor --bench`: what they cost is the kernel's part
+//! of a hit.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -6,40 +7,80 @@ use std::path::PathBuf;
 
 use libbpf_rs::Link;
 
-use super::{Session, When, uprobe};
-use crate::error::Result;
+use super::sites::When;
+use super::{Session, uprobe};
+use crate::error::{Error, ErrorKind, Result};
 use crate::image::FileOff;
 
-/// Takes its probe away when it is dropped.
+/// How a call is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BenchKind {
+    /// A probe on the instruction.
+    Hit,
+    /// That and a return probe set up there; as a session where the kernel has them.
+    Both,
+    /// A session that wants nothing of the return.
+    Declined,
+}
+
+impl BenchKind {
+    /// How often the programs run for one call.
+    pub fn hits_per_call(self) -> u64 {
+        match self {
+            Self::Hit | Self::Declined => 1,
+            Self::Both => 2,
+        }
+    }
+}
+
+/// Dropping it takes the probe away.
 pub struct BenchProbe {
-    _link: Link,
+    _links: Vec<Link>,
 }
 
 impl Session {
-    /// Counts how often the instruction at `offset` is run, or how often the function returns that begins there.
+    /// Puts a counting probe on an instruction.
     ///
     /// # Errors
-    /// The kernel refuses the probe.
+    /// The kernel refuses, or has no sessions where one is asked for.
     pub fn attach_bench(
         &self,
         file: &File,
         offset: FileOff,
-        return_probe: bool,
+        kind: BenchKind,
     ) -> Result<BenchProbe> {
         let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-        let when = if return_probe {
-            When::Return
-        } else {
-            When::Here
+        let progs = &self.skel.progs;
+        let sessions = self.features.uprobe_session;
+        let session = |cookie| vec![(&progs.bench_session, cookie, When::Both)];
+        let wanted = match kind {
+            BenchKind::Hit => vec![(&progs.bench_hit, 0, When::Here)],
+            BenchKind::Both if sessions => session(0),
+            BenchKind::Both => vec![
+                (&progs.bench_hit, 0, When::Return),
+                (&progs.bench_hit, 0, When::Here),
+            ],
+            BenchKind::Declined if sessions => session(1),
+            BenchKind::Declined => {
+                return Err(Error::new(
+                    ErrorKind::UnsupportedKernel,
+                    "this kernel has no uprobe sessions (6.13)",
+                ));
+            }
         };
-        let program = &self.skel.progs.bench_hit;
-        let link = uprobe(program, (&path, offset), 0, when, &self.features)?;
-        Ok(BenchProbe { _link: link })
+        let attach = |(program, cookie, when)| {
+            uprobe(program, (&path, offset), cookie, when, &self.features)
+        };
+        let links = wanted.into_iter().map(attach).collect::<Result<_>>()?;
+        Ok(BenchProbe { _links: links })
     }
 
-    /// Hits of all such probes so far.
+    /// How often the programs of such probes have run since the session began.
     pub fn bench_hits(&self) -> u64 {
         let bss = self.skel.maps.bss_data.as_deref();
-        bss.map_or(0, |bss| bss.bench_hits)
+        // SAFETY: a reference is a valid pointer; the kernel changes the word behind our back.
+        bss.map_or(0, |bss| unsafe {
+            (&raw const bss.bench_hits).read_volatile()
+        })
     }
 }

@@ -37,7 +37,7 @@ use crate::event::{Function, wire};
 use crate::image::{FileIdentity, FileOff};
 use crate::plan::{FUNCTIONS_MAX, ProbePlan};
 
-pub use bench::BenchProbe;
+pub use bench::{BenchKind, BenchProbe};
 pub use events::Events;
 pub use features::Features;
 pub use ring::{Notice, RingReader, RunningRing};
@@ -589,7 +589,11 @@ fn load(settings: &Settings, features: &Features) -> Result<AgentsightSkel<'stat
             program.set_attach_type(ProgramAttachType::TraceUprobeMulti);
         }
     }
-    for program in [&mut open.progs.record_session, &mut open.progs.tls_session] {
+    for program in [
+        &mut open.progs.bench_session,
+        &mut open.progs.record_session,
+        &mut open.progs.tls_session,
+    ] {
         program.set_autoload(features.uprobe_session);
     }
     open.load().blame(|| "failed to load the BPF programs")

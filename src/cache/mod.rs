@@ -10,6 +10,7 @@
 
 mod entry;
 mod key;
+pub mod prices;
 mod store;
 
 use std::fmt;

@@ -82,25 +82,8 @@ impl Store {
     }
 
     fn try_load(&self, key: &Key) -> io::Result<Result<Entry, &'static str>> {
-        const OTHERS: &str = "others may write to it";
-        let path = self.path(key)?;
-        if !is_safe_dir(&fs::symlink_metadata(&self.dir)?) {
-            return Ok(Err(OTHERS));
-        }
-        let file = File::options()
-            .read(true)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
-            .open(path)?;
-        let metadata = file.metadata()?;
-        if !is_safe_file(&metadata) {
-            return Ok(Err(OTHERS));
-        }
-        let mut text = Vec::new();
-        file.take(ENTRY_BYTES_MAX + 1).read_to_end(&mut text)?;
-        if text.len() as u64 > ENTRY_BYTES_MAX {
-            return Ok(Err("it is too large"));
-        }
-        Ok(decode(&text).ok_or("it is damaged"))
+        let read = read_ours(&self.path(key)?, ENTRY_BYTES_MAX)?;
+        Ok(read.and_then(|text| decode(&text).ok_or("it is damaged")))
     }
 
     /// For the fuzzer: reads an entry as from disk, whether or not its hash fits. Tells whether what was
@@ -118,33 +101,12 @@ impl Store {
         if text.len() as u64 > ENTRY_BYTES_MAX {
             return Err(io::Error::other("the report is too large"));
         }
-        let target = self.path(key)?;
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.dir)?;
-        if !is_safe_dir(&fs::symlink_metadata(&self.dir)?) {
-            return Err(io::Error::other("others may write to the cache"));
-        }
-        let fresh = self.fresh_name();
-        let written = write(&fresh, &text).and_then(|()| fs::rename(&fresh, &target));
-        if written.is_err() {
-            let _ = fs::remove_file(&fresh);
-        }
+        let written = write_ours(&self.path(key)?, &text);
         let before = self.written.fetch_add(1, Ordering::Relaxed);
         if before.is_multiple_of(TIDY_EVERY) {
             self.tidy();
         }
         written
-    }
-
-    fn fresh_name(&self) -> PathBuf {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-        let pid = std::process::id();
-        self.dir
-            .join(format!(".new-{pid}-{number}-{}", now.as_nanos()))
     }
 
     /// Removes the oldest entries if there are too many, and what killed processes have left.
@@ -195,6 +157,51 @@ fn decode(text: &[u8]) -> Option<Entry> {
         return None;
     }
     serde_json::from_slice(json).ok()
+}
+
+/// The content of a file of ours in a directory of ours, up to `max` bytes; or why it is not believed.
+pub(super) fn read_ours(path: &Path, max: u64) -> io::Result<Result<Vec<u8>, &'static str>> {
+    const OTHERS: &str = "others may write to it";
+    let dir = path.parent().unwrap_or(Path::new("."));
+    if !is_safe_dir(&fs::symlink_metadata(dir)?) {
+        return Ok(Err(OTHERS));
+    }
+    let file = File::options()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)?;
+    if !is_safe_file(&file.metadata()?) {
+        return Ok(Err(OTHERS));
+    }
+    let mut text = Vec::new();
+    file.take(max.saturating_add(1)).read_to_end(&mut text)?;
+    if text.len() as u64 > max {
+        return Ok(Err("it is too large"));
+    }
+    Ok(Ok(text))
+}
+
+/// Puts a file in the place of any other one of that name; makes its directory if there is none.
+pub(super) fn write_ours(path: &Path, text: &[u8]) -> io::Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    if !is_safe_dir(&fs::symlink_metadata(dir)?) {
+        return Err(io::Error::other("others may write to the cache"));
+    }
+    let fresh = fresh_name(dir);
+    let written = write(&fresh, text).and_then(|()| fs::rename(&fresh, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&fresh);
+    }
+    written
+}
+
+fn fresh_name(dir: &Path) -> PathBuf {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    let pid = std::process::id();
+    dir.join(format!(".new-{pid}-{number}-{}", now.as_nanos()))
 }
 
 fn write(path: &Path, text: &[u8]) -> io::Result<()> {

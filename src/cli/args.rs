@@ -39,6 +39,9 @@ pub enum Command {
     /// Tell what this machine can do, and try it out with a TLS exchange of its own (needs root)
     #[cfg(feature = "bpf")]
     Doctor {
+        /// Measure instead what probes cost here, and keep it for the choice of probe sites
+        #[arg(long)]
+        bench: bool,
         /// Print one JSON object
         #[arg(long)]
         json: bool,

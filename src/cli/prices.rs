@@ -1,11 +1,12 @@
 //! What the planner goes by when a user has said which sites are wanted: the prices of this machine.
 
+use crate::cache::prices::load_prices;
 use crate::image::Arch;
 use crate::plan::{Choice, PriceList, ProbeSites};
 
 /// Prices of probes in programs for this processor.
 pub fn prices(arch: Arch) -> PriceList {
-    PriceList::built_in(arch)
+    load_prices(arch)
 }
 
 /// What to choose by for a file whose processor a report names.

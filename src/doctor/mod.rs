@@ -1,6 +1,7 @@
 //! What this machine can do: `agentsight doctor`. Each check is an experiment where one is possible, and
 //! each that does not end well says what to do about it. Nothing is changed on the machine.
 
+pub mod bench;
 mod child;
 mod hex;
 mod kernel;

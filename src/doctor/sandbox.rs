@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::child::{Child, Launcher, Part, listen, marked, say};
 use super::{Check, place, sys};
-use crate::attach::Session;
+use crate::attach::{BenchKind, Session};
 use crate::error::{Context, Error, ErrorKind, OrInvalid, Result};
 use crate::image::FileOff;
 
@@ -67,16 +67,14 @@ fn try_out(launcher: &Launcher, session: &Session) -> Result<Outcome> {
     let mut probes = Vec::new();
     let before = session.bench_hits();
     let status = run(launcher, deadline, |offset| {
-        for return_probe in [true, false] {
-            probes.push(session.attach_bench(&file, offset, return_probe)?);
-        }
+        probes.push(session.attach_bench(&file, offset, BenchKind::Both)?);
         Ok(())
     })?;
     match (status.signal(), session.bench_hits() - before) {
         (Some(signal), _) => Ok(Outcome::Killed(signal)),
         // More, if others try the same with this program at this moment.
         (None, 2..) => Ok(Outcome::Survived),
-        (None, hits) => Err(Error::invalid(format!("{hits} hits of two probes"))),
+        (None, hits) => Err(Error::invalid(format!("{hits} hits at entry and return"))),
     }
 }
 

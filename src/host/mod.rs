@@ -1,6 +1,7 @@
-//! Who uses a file: processes, what they have mapped, and where the loader would find their libraries.
-//! The only place that reads /proc.
+//! Who uses a file: processes, what they have mapped, where the loader would find their libraries; and
+//! which machine this is. The only place that reads /proc.
 
 pub mod libraries;
+pub mod machine;
 pub mod privileges;
 pub mod processes;

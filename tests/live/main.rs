@@ -26,6 +26,7 @@ mod rust_load;
 mod rust_programs;
 mod rust_traits;
 mod sandbox;
+mod sites_property;
 mod static_libraries;
 mod static_programs;
 #[path = "../support/mod.rs"]

@@ -16,6 +16,8 @@ use crate::image::{Image, VirtAddr};
 pub const REACH: u64 = 64 << 10;
 /// How far a jump with a distance of one byte leads.
 const SHORT_REACH: u64 = 128;
+/// Longest instruction of x86.
+const INSN_MAX: u64 = 15;
 /// Most jumps into one function that are looked at closer; further ones are believed.
 const LOOKS_MAX: usize = 64;
 /// Bytes of code with one entry in the unwind table that are read through.
@@ -83,20 +85,78 @@ pub fn targets(
         .enumerate()
         .filter(|(n, edge)| *n >= LOOKS_MAX || may_be_instruction(functions, edge.from));
     let mut targets: BTreeSet<VirtAddr> = long.map(|(_, edge)| edge.target).collect();
-    let entry = study.graph.addr(ENTRY);
-    let before = functions.around(VirtAddr(entry.0.saturating_sub(1)));
-    let before = before.filter(|range| range.end <= entry && has_short_jump(study, entry, region));
-    for range in before.into_iter().chain(study.bounds) {
-        targets.extend(jumps(study, range).filter(|target| region.contains(*target)));
-    }
+    targets.extend(short_jumps(study, region, functions));
     targets
 }
 
-/// Whether bytes right before the function look like a short jump into it. Only x86 has such.
-fn has_short_jump(study: &Study<'_>, entry: VirtAddr, region: &Region) -> bool {
-    let start = VirtAddr(entry.0.saturating_sub(SHORT_REACH));
+/// Jumps with a distance of one byte, which the windows leave out: from right before the function, from what lies in it
+/// and was not reached, and from right behind it. Only x86 has such.
+fn short_jumps(
+    study: &Study<'_>,
+    region: &Region,
+    functions: &Functions<'_>,
+) -> BTreeSet<VirtAddr> {
+    let entry = study.graph.addr(ENTRY);
+    let ends = study.graph.nodes.iter().map(|step| step.insn.end());
+    let own = study.bounds.unwrap_or(CodeRange {
+        start: entry,
+        end: ends.max().unwrap_or(entry),
+    });
+    let mut found: BTreeSet<VirtAddr> = jumps(study, own).collect();
+    let before = VirtAddr(own.start.0.saturating_sub(SHORT_REACH));
+    if may_jump(study, before, own.start, region) {
+        match functions.around(VirtAddr(own.start.0.saturating_sub(1))) {
+            Some(range) if is_small(&range) && range.end <= own.start => {
+                found.extend(jumps(study, range));
+            }
+            _ => found.extend(jumps_before(study, own.start, region)),
+        }
+    }
+    let behind = VirtAddr(own.end.0.saturating_add(SHORT_REACH));
+    if may_jump(study, own.end, behind, region) {
+        let range = CodeRange {
+            start: own.end,
+            end: behind,
+        };
+        found.extend(jumps(study, range));
+    }
+    found.retain(|target| region.contains(*target));
+    found
+}
+
+/// Where nothing says how the code before is to be read, all ways of reading it count that come out at `end`: after a
+/// few instructions they agree. Code that cannot be read so may jump anywhere.
+fn jumps_before(study: &Study<'_>, end: VirtAddr, region: &Region) -> BTreeSet<VirtAddr> {
+    let mut found = BTreeSet::new();
+    let mut is_read = false;
+    for shift in 0..INSN_MAX {
+        let start = VirtAddr(end.0.saturating_sub(2 * SHORT_REACH + shift));
+        let mut at = start;
+        let mut targets = Vec::new();
+        while at < end {
+            let Some(insn) = study.decoder.decode(at) else {
+                break;
+            };
+            if let Flow::Jump(target) | Flow::Branch(target) = insn.flow {
+                targets.push(target);
+            }
+            at = insn.end();
+        }
+        if at == end {
+            is_read = true;
+            found.extend(targets);
+        }
+    }
+    if !is_read {
+        found.insert(region.start);
+    }
+    found
+}
+
+/// Whether some bytes from `start` to `end` look like a short jump into the region.
+fn may_jump(study: &Study<'_>, start: VirtAddr, end: VirtAddr, region: &Region) -> bool {
     let code = study.image.code_at(start).unwrap_or_default();
-    let pairs = code.windows(2).zip(start.0..entry.0);
+    let pairs = code.windows(2).zip(start.0..end.0);
     study.decoder.is_x86()
         && pairs.into_iter().any(|(pair, at)| {
             let [0x70..=0x7f | 0xe0..=0xe3 | 0xeb, distance] = pair else {
