@@ -148,9 +148,9 @@ enum agentsight_probe_flag {
 
 #define NO_ARG 15
 
+/* How far the stack pointer is below where it was at the function's start comes in these. */
 enum agentsight_depth {
-	DEPTH_UNIT =
-		8, /* how far the stack pointer is below where it was at the function's start: in these */
+	DEPTH_UNIT = 8,
 };
 
 #define COOKIE_FUNCTION(c) ((__u16)(c))

@@ -42,17 +42,16 @@ pub fn choose_all(report: &mut Report, choice: &Choice) {
         let library = &finding.library;
         let is_covered = |function: &&mut Function| function.covered_by.is_some();
         let (covered, rest): (Vec<_>, Vec<_>) = finding.functions.iter_mut().partition(is_covered);
-        let mut unprobed = BTreeSet::new();
+        // Several functions may share a name.
+        let mut probed = BTreeSet::new();
         for function in rest {
             choose(library, function, choice);
-            if function.unprobed.is_some() {
-                unprobed.insert(function.name.clone());
+            if function.unprobed.is_none() {
+                probed.insert(function.name.clone());
             }
         }
         for function in covered {
-            function
-                .covered_by
-                .take_if(|other| unprobed.contains(other));
+            function.covered_by.take_if(|other| !probed.contains(other));
             choose(library, function, choice);
         }
     }

@@ -267,18 +267,21 @@ impl Captured {
         }
     }
 
-    /// What happened on each connection, without the moment and the names that a run makes up.
+    /// What happened on each connection in each direction, without the moment and the names that a run makes up. Between
+    /// directions there is no order: two threads may read and write at the same time.
     fn events(&self) -> Vec<Vec<Value>> {
-        let mut conns: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
+        let mut conns: BTreeMap<(&str, &str), Vec<Value>> = BTreeMap::new();
         for line in &self.lines {
             let Some(name) = line["conn"].as_str() else {
                 continue;
             };
+            let direction = line["direction"].as_str().unwrap_or_default();
+            let known = conns.entry((name, direction)).or_default();
             let mut line = line.clone();
             for own in ["ts", "conn"] {
                 line.as_object_mut().unwrap().remove(own);
             }
-            conns.entry(name).or_default().push(line);
+            known.push(line);
         }
         let mut events: Vec<_> = conns.into_values().collect();
         events.sort_by_cached_key(|events| Value::from(events.clone()).to_string());

@@ -1,6 +1,6 @@
 use super::*;
-use crate::discover::Confidence;
 use crate::discover::finding::Call;
+use crate::discover::{Confidence, Finding};
 use crate::image::{Arch, FileOff, VirtAddr};
 use crate::symdb::{ResultShape, Role};
 
@@ -184,4 +184,64 @@ fn ties_and_limits() {
         ),
         Ok(vec![(0x1000, ENTRY)])
     );
+}
+
+/// Functions whose calls another one sees get no probe while that one has one, and their own if it can have none;
+/// of several with its name, one is enough.
+#[test]
+fn covered_functions_stand_in() {
+    let tail_call = Legal {
+        entries: vec![candidate(0x1000, Form::Push, 0)],
+        ..Legal::default()
+    };
+    let returns = Legal {
+        exits: vec![vec![candidate(0x1080, Form::Return, 0)]],
+        ..tail_call.clone()
+    };
+    let named = |name: &str, legal: &Legal| Function {
+        name: name.to_owned(),
+        ..function(Abi::C, Role::Write, legal.clone())
+    };
+    let covered = Function {
+        covered_by: Some("inner".to_owned()),
+        ..named("outer", &returns)
+    };
+    for (inner, return_probes, stands_in) in [
+        (vec![named("inner", &tail_call)], true, false),
+        (vec![named("inner", &tail_call)], false, true),
+        (
+            vec![named("inner", &tail_call), named("inner", &returns)],
+            false,
+            false,
+        ),
+    ] {
+        let functions = [vec![covered.clone()], inner].concat();
+        let mut report = report(functions);
+        choose_all(&mut report, &choice(ProbeSites::Planned, return_probes));
+        let outer = &report.findings[0].functions[0];
+        assert_eq!(outer.covered_by.is_none(), stands_in);
+        assert_eq!(outer.unprobed, None);
+    }
+}
+
+fn report(functions: Vec<Function>) -> Report {
+    Report {
+        path: String::new(),
+        arch: String::new(),
+        build_id: None,
+        size: 0,
+        findings: vec![Finding {
+            library: "x".to_owned(),
+            version: None,
+            provider: None,
+            compiler: None,
+            functions,
+            guard: None,
+            go: None,
+        }],
+        refused: Vec::new(),
+        warnings: Vec::new(),
+        imports: Vec::new(),
+        ladder: Vec::new(),
+    }
 }
