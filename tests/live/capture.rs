@@ -61,7 +61,8 @@ impl Capture {
         capture
     }
 
-    /// Without a second one: where load, limits or the moment of attaching make them differ.
+    /// Without a second one: where load, limits, the moment of attaching, or other tests' processes of the same program
+    /// make them differ.
     pub fn start_alone(binary: &Path, options: &[&str]) -> Self {
         Self::spawn(binary, options, "").attached()
     }

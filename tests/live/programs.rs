@@ -300,7 +300,7 @@ fn root_python_loads_tls_later() {
           open(sys.argv[3] + '.read', 'wb').write(answer)\n",
     );
     let log = dir.path().join("log");
-    let capture = Capture::start(&python, &[]);
+    let capture = Capture::start_alone(&python, &[]);
     let mut command = Command::new(&python);
     command
         .arg(&script)
@@ -348,7 +348,7 @@ fn root_a_library_that_is_loaded_while_we_watch() {
     std::fs::copy(ssl, &private).unwrap();
     // Both ends joined by memory BIOs, with an anonymous cipher, so that nothing but the library is needed.
     let script = temp_file(&dir, "pair.py", PAIR_BY_CTYPES.as_bytes());
-    let capture = Capture::start(&python, &[]);
+    let capture = Capture::start_alone(&python, &[]);
     let mut child = Command::new(&python)
         .arg(&script)
         .arg(&private)

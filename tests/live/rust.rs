@@ -305,7 +305,7 @@ fn root_rust_two_libraries_in_python() {
     command.arg(first.words(&waits, logs[0].path()).join(" "));
     command.arg(second.path());
     command.arg(second.words(&talk, logs[1].path()).join(" "));
-    let capture = Capture::start(&python, &[]);
+    let capture = Capture::start_alone(&python, &[]);
     let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
     // Probes follow the loader's word within moments.
     std::thread::sleep(Duration::from_millis(1500));
