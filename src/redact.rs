@@ -195,7 +195,8 @@ impl Hints {
     fn find(&self, folded: &[u8]) -> u32 {
         let mut found = 0;
         for (word, patterns) in &self.short {
-            if word.find(folded).is_some() {
+            let mut places = word.find_iter(folded);
+            if places.any(|at| may_begin(folded, at, *patterns)) {
                 found |= patterns;
             }
         }
@@ -210,11 +211,21 @@ impl Hints {
                 break;
             };
             let word = next.pattern().as_usize();
-            found |= self.patterns.get(word).copied().unwrap_or(u32::MAX);
+            let patterns = self.patterns.get(word).copied().unwrap_or(u32::MAX);
+            if may_begin(folded, at + next.start(), patterns) {
+                found |= patterns;
+            }
             at += next.start() + 1;
         }
         found
     }
+}
+
+/// Keys begin where a word begins (`\b`): what looks like one inside of random letters is passed over cheaply.
+fn may_begin(folded: &[u8], at: usize, patterns: u32) -> bool {
+    let is_key = patterns == 1 << (PATTERNS.len() - 1);
+    let before = at.checked_sub(1).and_then(|before| folded.get(before));
+    !is_key || !before.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
 }
 
 /// What is remembered of a direction's last chunk.

@@ -147,7 +147,7 @@ impl Bench {
     /// Reads every line that agentsight writes: the numbers of its summary are the lines' own, also
     /// where a small buffer loses much.
     fn check_outputs(&self, faults: &mut Vec<String>) -> Result<()> {
-        for buffer in ["64K", "64M"] {
+        for buffer in ["256K", "64M"] {
             for size in SIZES {
                 self.check_output(Output::Json, buffer, size, faults)?;
                 if self.abilities.record {

@@ -249,7 +249,7 @@ pub struct AttachArgs {
     /// Stop after TIME (90, 90s, 5m, 1h)
     #[arg(long, alias = "timeout", value_name = "TIME", value_parser = parse_time)]
     pub duration: Option<std::time::Duration>,
-    /// Memory for records that wait: at most a quarter is taken at once, for the kernel's ring buffer
+    /// Memory for records that wait: at most half is taken at once, for the kernel's ring buffer
     /// (a power of two); the rest when the output is slow
     #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = parse_size)]
     pub buffer: u64,

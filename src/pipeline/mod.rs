@@ -78,12 +78,13 @@ impl Buffer {
     /// Most memory in all: four of the largest rings that the kernel can make.
     pub const MAX: u64 = 8 << 30;
 
-    /// Divides `size` bytes: a quarter or less for the ring. `None` if there are too few or too many.
+    /// Divides `size` bytes: half or less for the ring, which alone must hold a burst that comes faster than anybody can
+    /// read it. `None` if there are too few or too many.
     pub fn divide(size: u64) -> Option<Self> {
         if !(Self::MIN..=Self::MAX).contains(&size) {
             return None;
         }
-        let ring = 1_u64 << (size / 4).ilog2();
+        let ring = (1_u64 << (size / 2).ilog2()).min(1 << 31);
         Some(Self {
             ring: u32::try_from(ring).ok()?,
             queue: usize::try_from(size - ring).ok()?,

@@ -19,7 +19,8 @@ pub const LEN: usize = 16 + 4 + 4 + 4 + 4 + 16 + 32 + 4;
 pub struct Header {
     /// What to add to an event's time to get the time of day, in nanoseconds since 1970.
     pub boot_to_unix_ns: i128,
-    /// Makes masking the same each time.
+    /// Makes masking the same each time that secrets are masked when the recording is read. It is not written where
+    /// they are masked already.
     pub tag_key: TagKey,
     /// Secrets were masked before they were written.
     pub is_masked: bool,
@@ -35,7 +36,13 @@ impl Header {
         bytes.extend((RECORD_HEADER_LEN as u32).to_le_bytes());
         bytes.extend(u32::to_le_bytes(flags));
         bytes.extend(self.boot_to_unix_ns.to_le_bytes());
-        bytes.extend(self.tag_key);
+        // With it, whoever has the recording could try out secrets until the tag is right.
+        let key = if self.is_masked {
+            [0; 32]
+        } else {
+            self.tag_key
+        };
+        bytes.extend(key);
         bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
         bytes
     }

@@ -144,6 +144,19 @@ fn replay(bytes: &[u8]) -> (String, Option<String>) {
     (String::from_utf8(lines.bytes()).unwrap(), wrong)
 }
 
+/// Whether the secret is in what a recording holds, packed or not.
+fn is_told(bytes: &[u8]) -> bool {
+    let mut recording = Recording::open(bytes).unwrap();
+    let mut all = bytes.to_vec();
+    while let Some(frame) = recording.next_frame().unwrap() {
+        if let Frame::Records(block) = frame {
+            all.extend(block.as_bytes());
+        }
+    }
+    all.windows(SECRET.len())
+        .any(|part| part == SECRET.as_bytes())
+}
+
 /// A recording would replay as something else than the live run said; and a secret would be in the file.
 #[test]
 fn a_recording_replays_as_the_run_was() {
@@ -163,10 +176,7 @@ fn a_recording_replays_as_the_run_was() {
             ..HEADER
         };
         let bytes = record(&header);
-        let is_told = bytes
-            .windows(SECRET.len())
-            .any(|part| part == SECRET.as_bytes());
-        assert_eq!(is_told, !is_masked);
+        assert_eq!(is_told(&bytes), !is_masked);
         assert_eq!(replay(&bytes), (live.clone(), None));
         assert_eq!(replay(&bytes), (live.clone(), None), "the second time");
     }

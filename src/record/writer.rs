@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::io::{self, IoSlice, Write};
 
-use super::coding;
+use super::coding::{self, Packer};
 use super::header::Header;
 use crate::error::{Context, Result};
 use crate::event::block::Block;
@@ -19,6 +19,7 @@ pub struct Recorder {
     redactor: Option<Redactor>,
     /// Counts what is written.
     output: Output,
+    packer: Packer,
     scratch: Vec<u8>,
 }
 
@@ -33,6 +34,7 @@ impl Recorder {
             file,
             redactor: redactor.transpose()?,
             output: Output::default(),
+            packer: Packer::default(),
             scratch: Vec::new(),
         };
         let written = recorder.file.write_all(&header.encode());
@@ -55,7 +57,7 @@ impl Recorder {
                 _ => {}
             }
         }
-        let (kind, content) = coding::encode(frame, &mut self.scratch);
+        let (kind, content) = coding::encode(frame, &mut self.packer, &mut self.scratch);
         let prefix = coding::prefix(kind, content);
         write_both(&mut self.file, &prefix, content).context(failed)?;
         self.output.take(frame)
