@@ -85,13 +85,17 @@ impl Bench {
             .iter()
             .flat_map(|size| {
                 ways.iter()
+                    .filter(|way| way.is_for(*size))
                     .map(|way| (*way, Row::new("OpenSSL", way.name(), *size)))
             })
             .collect();
         let seconds = options.seconds.unwrap_or(10);
         for _ in 0..options.rounds.unwrap_or(7) {
             for (way, row) in &mut rows {
-                let load = Load::flat_out(row.size, Until::Seconds(seconds));
+                let load = Load {
+                    rate: way.rate(row.size),
+                    ..Load::flat_out(row.size, Until::Seconds(seconds))
+                };
                 let round = self.round(*way, &load)?;
                 measured.note(row, &round);
                 row.rounds.push(round);
@@ -104,19 +108,11 @@ impl Bench {
 
     fn round(&self, way: Way, load: &Load) -> Result<Round> {
         let file = self.folder.path().join("output");
-        let sites = self.abilities.sites;
         let attach = Attach::json(&self.program.path, &self.program.library, &file);
         match way {
             Way::Bare => Ok(Round::new(self.program.start(load)?.go()?, None)),
             Way::Agentsight => self.observed(&attach, load),
-            Way::Classic => self.observed(
-                &Attach {
-                    sites: sites.then_some("classic"),
-                    ..attach
-                },
-                load,
-            ),
-            Way::Recording => self.observed(
+            Way::Recording | Way::RecordingPaced => self.observed(
                 &Attach {
                     output: Output::Record,
                     ..attach

@@ -3,12 +3,15 @@
 use crate::others;
 use crate::support::observer::Abilities;
 
+/// Bytes of plaintext a second, written and read.
+const GIGABYTE: u64 = 1_000_000_000;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     Bare,
     Agentsight,
     Recording,
-    Classic,
+    RecordingPaced,
     Bpftrace,
     BpftraceCount,
     Fritap,
@@ -20,11 +23,21 @@ impl Way {
             Self::Bare => "bare",
             Self::Agentsight => "agentsight, JSON",
             Self::Recording => "agentsight, recording",
-            Self::Classic => "agentsight, JSON, classic probe sites",
+            Self::RecordingPaced => "agentsight, recording, at 1 GB/s",
             Self::Bpftrace => "bpftrace, 200 B kept",
             Self::BpftraceCount => "bpftrace, counts only",
             Self::Fritap => "friTap",
         }
+    }
+
+    /// Messages of this size a second, if it is not to go flat out.
+    pub fn rate(self, size: u64) -> Option<u64> {
+        (self == Self::RecordingPaced).then(|| GIGABYTE / (2 * size))
+    }
+
+    /// Whether it says something about messages of this size: small ones never make a gigabyte a second.
+    pub fn is_for(self, size: u64) -> bool {
+        self != Self::RecordingPaced || size >= 4096
     }
 
     /// Those that can be run; the others are named.
@@ -40,11 +53,11 @@ impl Way {
                     .map_or(Some("attach --record"), |()| None),
             ),
             (
-                Self::Classic,
+                Self::RecordingPaced,
                 abilities
-                    .sites
+                    .record
                     .then_some(())
-                    .map_or(Some("attach --probe-sites"), |()| None),
+                    .map_or(Some("attach --record"), |()| None),
             ),
             (Self::Bpftrace, others::lacks_bpftrace()),
             (Self::BpftraceCount, others::lacks_bpftrace()),
