@@ -60,7 +60,7 @@ fn frames(size: usize) -> Vec<Frame> {
     let queue = Queue::new(16 * TOTAL);
     let mut filler = Filler::new(Arc::clone(&queue));
     for record in records(size) {
-        filler.take(&record);
+        filler.take(&record, true);
     }
     filler.flush();
     let function = Function {
@@ -86,7 +86,7 @@ fn ring_to_queue(bencher: Bencher, size: usize) {
     bencher.bench_local(|| {
         let mut filler = Filler::new(Arc::clone(&queue));
         for record in &records {
-            filler.take(black_box(record));
+            filler.take(black_box(record), true);
         }
         filler.flush();
         while let Next::Frame(Frame::Records(block)) = queue.pop(std::time::Instant::now()) {

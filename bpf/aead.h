@@ -438,13 +438,13 @@ static __always_inline bool begin_opening(struct pt_regs *ctx)
 	return false;
 }
 
-static __always_inline void end_opening(struct pt_regs *ctx, __u64 sp)
+static __always_inline void end_opening(struct pt_regs *ctx, __u64 sp, __u64 cookie)
 {
 	struct call_key key = { .pid_tgid = bpf_get_current_pid_tgid(), .sp = sp };
 	struct cipher_call *running = bpf_map_lookup_elem(&openings, &key);
 	struct cipher_call call;
 
-	if (!running)
+	if (!running || COOKIE_FUNCTION(running->cookie) != COOKIE_FUNCTION(cookie))
 		return;
 	call = *running;
 	bpf_map_delete_elem(&openings, &key);
@@ -465,14 +465,16 @@ int record_open(struct pt_regs *ctx)
 SEC("uprobe")
 int record_exit(struct pt_regs *ctx)
 {
-	end_opening(ctx, entry_sp(ctx, bpf_get_attach_cookie(ctx)));
+	__u64 cookie = bpf_get_attach_cookie(ctx);
+
+	end_opening(ctx, entry_sp(ctx, cookie), cookie);
 	return 0;
 }
 
 SEC("uretprobe")
 int record_opened(struct pt_regs *ctx)
 {
-	end_opening(ctx, entry_sp_at_return(ctx));
+	end_opening(ctx, entry_sp_at_return(ctx), bpf_get_attach_cookie(ctx));
 	return 0;
 }
 
@@ -481,7 +483,7 @@ SEC("uprobe.session")
 int record_session(struct pt_regs *ctx)
 {
 	if (bpf_session_is_return()) {
-		end_opening(ctx, entry_sp_at_return(ctx));
+		end_opening(ctx, entry_sp_at_return(ctx), bpf_get_attach_cookie(ctx));
 		return 0;
 	}
 	return !begin_opening(ctx);

@@ -22,8 +22,9 @@ static __always_inline __u64 wakeup(__u64 size)
 		return BPF_RB_FORCE_WAKEUP;
 	waiting = bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA);
 	size += 8; /* BPF_RINGBUF_HDR_SZ, which the kernel puts before each record */
-	return waiting >= wakeup_bytes && waiting - size < wakeup_bytes ? BPF_RB_FORCE_WAKEUP :
-									  BPF_RB_NO_WAKEUP;
+	return waiting >= size && waiting / wakeup_bytes != (waiting - size) / wakeup_bytes ?
+		       BPF_RB_FORCE_WAKEUP :
+		       BPF_RB_NO_WAKEUP;
 }
 
 /* One call's plaintext on its way out. */

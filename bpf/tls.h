@@ -163,8 +163,13 @@ static __always_inline bool enter_call(const struct call_key *key, struct call *
 {
 	__u8 op = COOKIE_OP(call->cookie);
 
-	if (op == OP_DATA && !enter_data(key, call))
+	if (op == OP_DATA && !enter_data(key, call)) {
+		/* What never came back at this place must not be taken for this call; but a jump from an outer function
+		 * is still that one's. */
+		if (call->guard == NSPR_PLAIN)
+			bpf_map_delete_elem(&calls, key);
 		return false;
+	}
 	if (op == OP_SENDFILE && !enter_sendfile(call))
 		return false;
 	if (op == OP_FLUSH && !enter_flush(key, call))
@@ -172,7 +177,7 @@ static __always_inline bool enter_call(const struct call_key *key, struct call *
 	if (!bpf_map_update_elem(&calls, key, call, BPF_ANY))
 		return true;
 	count(COUNT_CALL_FULL, 1);
-	if (op == OP_DATA)
+	if (op == OP_DATA || op == OP_FLUSH)
 		forget_active(call);
 	return false;
 }
@@ -410,15 +415,16 @@ static __always_inline bool enter_tls(struct pt_regs *ctx)
 	}
 }
 
-/* Ends the call that began where the stack pointer was `sp`. */
-static __always_inline void leave_tls(struct pt_regs *ctx, __u64 sp)
+/* Ends the call of this function that began where the stack pointer was `sp`. One that never came back, and another
+ * function at the same place since, are not confused. */
+static __always_inline void leave_tls(struct pt_regs *ctx, __u64 sp, __u64 cookie)
 {
 	struct call_key key = { .pid_tgid = bpf_get_current_pid_tgid(), .sp = sp };
 	struct call *running = bpf_map_lookup_elem(&calls, &key);
 	__u64 ret = PT_REGS_RC(ctx);
 	struct call call;
 
-	if (!running)
+	if (!running || COOKIE_FUNCTION(running->cookie) != COOKIE_FUNCTION(cookie))
 		return;
 	call = *running;
 	bpf_map_delete_elem(&calls, &key);
@@ -452,14 +458,16 @@ int tls_enter(struct pt_regs *ctx)
 SEC("uprobe")
 int tls_exit(struct pt_regs *ctx)
 {
-	leave_tls(ctx, entry_sp(ctx, bpf_get_attach_cookie(ctx)));
+	__u64 cookie = bpf_get_attach_cookie(ctx);
+
+	leave_tls(ctx, entry_sp(ctx, cookie), cookie);
 	return 0;
 }
 
 SEC("uretprobe")
 int tls_leave(struct pt_regs *ctx)
 {
-	leave_tls(ctx, entry_sp_at_return(ctx));
+	leave_tls(ctx, entry_sp_at_return(ctx), bpf_get_attach_cookie(ctx));
 	return 0;
 }
 
@@ -468,7 +476,7 @@ SEC("uprobe.session")
 int tls_session(struct pt_regs *ctx)
 {
 	if (bpf_session_is_return()) {
-		leave_tls(ctx, entry_sp_at_return(ctx));
+		leave_tls(ctx, entry_sp_at_return(ctx), bpf_get_attach_cookie(ctx));
 		return 0;
 	}
 	return !enter_tls(ctx);

@@ -9,7 +9,7 @@
 //! masked in place. A recording of such traffic holds its secrets.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use aho_corasick::AhoCorasick;
 use aho_corasick::packed::Searcher;
@@ -22,6 +22,9 @@ use crate::stream::Message;
 
 /// Bytes of the chunk before that are looked at again: longer than any name and key prefix below.
 const CONTEXT: usize = 128;
+
+/// Directions of connections that are remembered at a time.
+const TAILS_MAX: usize = 1 << 17;
 
 /// Names of fields in JSON, in lower case.
 const JSON_NAMES: &[&str] = &[
@@ -245,6 +248,8 @@ pub struct Redactor {
     hints: Hints,
     /// By number of the connection and direction.
     tails: HashMap<(u64, Direction), Tail>,
+    /// In the order in which they came: the oldest go first. Some are gone already.
+    order: VecDeque<(u64, Direction)>,
     /// Kept between calls for their memory only.
     folded: Vec<u8>,
     text: Vec<u8>,
@@ -272,6 +277,7 @@ impl Redactor {
             patterns,
             hints: Hints::new()?,
             tails: HashMap::new(),
+            order: VecDeque::new(),
             folded: Vec::new(),
             text: Vec::new(),
             tag_key,
@@ -306,9 +312,14 @@ impl Redactor {
     /// Masks the secrets of one chunk of a connection's direction, which is at `offset` in its stream. Bytes
     /// that are lent stay as they are: with a secret in them, they are replaced by bytes of their own.
     pub fn mask(&mut self, key: (u64, Direction), offset: u64, bytes: &mut Cow<'_, [u8]>) {
-        let mut tail = self.tails.remove(&key).unwrap_or_default();
+        let known = self.tails.remove(&key);
+        if known.is_none() {
+            self.make_room(key);
+        }
+        let mut tail = known.unwrap_or_default();
         if tail.end != offset {
-            tail = Tail::default(); // a gap: whatever was open is over
+            // Behind a gap, what was open may go on: too much masked is better than half a secret told.
+            tail.context.clear();
         }
         tail.end = offset.saturating_add(bytes.len() as u64);
         let mut folded = std::mem::take(&mut self.folded);
@@ -323,6 +334,16 @@ impl Redactor {
             self.mask_found(found, &mut tail, bytes.to_mut());
         }
         self.tails.insert(key, tail);
+    }
+
+    /// For one more connection. The ends of some are never told.
+    fn make_room(&mut self, key: (u64, Direction)) {
+        self.order.push_back(key);
+        while self.order.len() > TAILS_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.tails.remove(&oldest);
+        }
     }
 
     /// With these patterns; the others match nowhere.

@@ -88,6 +88,17 @@ impl MappedRing {
         })
     }
 
+    /// Bytes of its data.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Bytes that are in use, those of records that are being made included.
+    pub fn used(&self) -> u64 {
+        let end = self.place(&self.producer).load(Ordering::Acquire);
+        end.saturating_sub(self.place(&self.consumer).load(Ordering::Relaxed))
+    }
+
     /// Shows each record that is in the ring now, until `take` wants no more: that one stays. Tells if there
     /// was anything, records included that are being made.
     pub fn consume(&mut self, mut take: impl FnMut(&[u8]) -> bool) -> bool {
@@ -105,7 +116,7 @@ impl MappedRing {
                 break;
             }
             at += (HEADER_LEN + len as u64).next_multiple_of(HEADER_LEN);
-            if at - released >= RELEASE_BYTES {
+            if at - released >= RELEASE_BYTES.min(self.size / 16) {
                 released = at;
                 self.place(&self.consumer).store(at, Ordering::Release);
             }

@@ -164,6 +164,9 @@ impl Reading {
                 return;
             }
             if look == Look::NoRoom {
+                if std::mem::take(&mut has_asked) {
+                    self.sleeps.set(0);
+                }
                 thread::sleep(FULL_SLEEP);
                 continue;
             }
@@ -198,12 +201,17 @@ impl Reading {
     fn look(&mut self) -> Look {
         let (filler, notices) = (&mut self.filler, &self.notices);
         let mut is_full = false;
+        // What the queue has no room for may wait in the ring, until that is three quarters full.
+        let (mut used, size) = (self.ring.used(), self.ring.size());
+        let is_crowded = used > size - size / 4;
         let found = self.ring.consume(|record| {
+            let may_strip = is_crowded && used > size / 2;
             let taken = match wire::sort(record) {
-                Sort::Exit | Sort::Loader => tell(filler, notices, record),
-                _ => filler.take(record),
+                Sort::Exit | Sort::Loader => tell(filler, notices, record, may_strip),
+                _ => filler.take(record, may_strip),
             };
             is_full = taken == Taken::Refused;
+            used = used.saturating_sub(record.len() as u64);
             !is_full
         });
         match (is_full, found) {
@@ -217,17 +225,22 @@ impl Reading {
 /// What this thread leaves in the ring for too long is lost, and it has little to do: others wait for it, our
 /// own output before all. Where that is not allowed it goes without.
 fn go_first() {
-    // SAFETY: changes nothing but the calling thread's turn on the CPU.
-    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
+    // SAFETY: these read and change nothing but the calling thread's turn on the CPU.
+    unsafe {
+        // Whoever was told to stand back (`nice`) does.
+        if libc::getpriority(libc::PRIO_PROCESS, 0) <= 0 {
+            libc::setpriority(libc::PRIO_PROCESS, 0, NICE);
+        }
+    }
 }
 
 /// Not through the queue, where it may have to wait. What came before it is there already.
-fn tell(filler: &mut Filler, notices: &Sender<Notice>, record: &[u8]) -> Taken {
+fn tell(filler: &mut Filler, notices: &Sender<Notice>, record: &[u8], may_strip: bool) -> Taken {
     filler.flush();
     let notice = match wire::decode(record) {
         Ok(Event::Exit(caller)) => Notice::Exit(caller),
         Ok(Event::Loader(caller)) => Notice::Loader(caller.process.pid),
-        _ => return filler.take(record),
+        _ => return filler.take(record, may_strip),
     };
     // If too many wait: processes and libraries are looked for now and then as well.
     let _ = notices.try_send(notice);

@@ -3,7 +3,7 @@
 use std::fs::{File, Permissions};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use anstream::AutoStream;
 
@@ -106,8 +106,14 @@ pub fn create(path: &Path) -> Result<File> {
 }
 
 fn try_create(path: &Path) -> io::Result<File> {
-    // Process substitution and /dev/stdout are links of the kernel's own: open already, for us.
-    let is_kernels = path.starts_with("/dev") || path.starts_with("/proc");
+    // Process substitution and /dev/stdout are links of the kernel's own: open already, for us. Anybody can put links
+    // and files into /dev/shm.
+    let is_kernels = ["/dev/stdout", "/dev/stderr"]
+        .iter()
+        .any(|own| path == Path::new(own))
+        || ["/dev/fd", "/proc"].iter().any(|own| path.starts_with(own));
+    let goes_up = path.components().any(|part| part == Component::ParentDir);
+    let is_kernels = is_kernels && !goes_up;
     let file = File::options()
         .write(true)
         .create(true)

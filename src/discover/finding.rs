@@ -174,7 +174,7 @@ pub struct Site {
     /// What stands there, as far as it decides the price.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub form: Option<Form>,
-    /// What a hit costs the program, nanoseconds, by the price list that was used.
+    /// The kernel's part of a hit, nanoseconds, by the price list that was used; what our program does there comes on top.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price_ns: Option<u32>,
     /// Why all that a probe needs is there, step by step; empty for classic sites.
@@ -202,7 +202,7 @@ fn is_zero(depth: &u16) -> bool {
 }
 
 /// Kinds of instructions that a kernel may treat differently under a uprobe: emulate in place, or copy
-/// elsewhere and single-step, which costs ten times as much. Which it does is measured: `doctor --bench`.
+/// elsewhere and single-step, which costs ten times as much or more. Which it does is measured: `doctor --bench`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Form {

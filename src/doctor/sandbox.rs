@@ -37,8 +37,8 @@ pub fn check(launcher: &Launcher, session: Option<&Session>) -> Check {
                 "a return probe kills programs behind a strict seccomp filter (a child died of \
                  signal {signal}): browser sandboxes, some containers and services"
             ),
-            "do not attach to programs with \"Seccomp: 2\" in /proc/PID/status, or use kernel 6.14 \
-             or newer",
+            "attach uses no return probes here, and names the functions that it cannot watch without; \
+             kernels from 6.14 on let them through",
         ),
         Err(error) => untried(&format!("{error:#}")),
     }

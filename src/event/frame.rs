@@ -53,7 +53,7 @@ impl Frame {
             Self::End(end) => size_of_val(end.open.as_slice()),
             Self::Exited { open, .. } => size_of_val(open.as_slice()),
             Self::Function { function, .. } => function.library.len() + function.name.len(),
-            Self::Records(block) => block.len(),
+            Self::Records(block) => block.len() + block.room(),
             Self::Tick(_) => 0,
         };
         size_of::<Self>() + content

@@ -18,6 +18,8 @@ use super::wire::{self, Sort};
 const BLOCK_MAX: usize = 256 << 10;
 /// Room for the largest record.
 const BLOCK_MIN: usize = 32 << 10;
+/// Frames that there is always room for.
+const FRAMES_MIN: usize = 1024;
 /// Blocks kept for their memory.
 const SPARE_MAX: usize = 4;
 
@@ -63,11 +65,15 @@ impl Queue {
         })
     }
 
-    /// Adds a frame, and tells if there was room. What comes a few times in a run always finds room: its end,
-    /// and the names of functions.
+    /// Adds a frame, and tells if there was room. What cannot be said later always finds room: the end of
+    /// the run, the names of functions, and the last word of a process about its connections.
     pub fn push(&self, frame: Frame) -> bool {
         let cost = frame.cost();
-        let is_needed = matches!(frame, Frame::End(_) | Frame::Function { .. });
+        let is_needed = match &frame {
+            Frame::End(_) | Frame::Function { .. } => true,
+            Frame::Exited { open, .. } => !open.is_empty(),
+            Frame::Counters(_) | Frame::Records(_) | Frame::Tick(_) => false,
+        };
         if self.is_abandoned() || (self.bytes() + cost > self.bound && !is_needed) {
             return false;
         }
@@ -83,6 +89,9 @@ impl Queue {
         loop {
             if let Some(frame) = state.frames.pop_front() {
                 self.bytes.fetch_sub(frame.cost(), Ordering::Relaxed);
+                if state.frames.is_empty() {
+                    state.frames.shrink_to(FRAMES_MIN);
+                }
                 return Next::Frame(frame);
             }
             if state.is_closed {
@@ -175,8 +184,8 @@ impl Filler {
         }
     }
 
-    /// Takes one record, or what there is room for.
-    pub fn take(&mut self, record: &[u8]) -> Taken {
+    /// Takes one record; or, if it may be stripped, what there is room for.
+    pub fn take(&mut self, record: &[u8], may_strip: bool) -> Taken {
         let (len, is_data) = match wire::sort(record) {
             Sort::Data(len) => (len.min(record.len()), true),
             _ => (record.len(), false),
@@ -193,7 +202,7 @@ impl Filler {
             self.block.push(record.get(..len).unwrap_or(record));
             return Taken::Whole;
         }
-        let header = wire::without_payload(record).filter(|_| is_data);
+        let header = wire::without_payload(record).filter(|_| is_data && may_strip);
         match header {
             Some(header) if used + room_for(header.len()) <= self.queue.bound => {
                 self.make_room(room_for(header.len()));
@@ -226,7 +235,7 @@ impl Filler {
             block = small;
             self.block = Block::in_memory(memory, 0);
         }
-        // It was counted record by record; only the frame itself may be beyond the bound.
+        // It was counted record by record; only its unused room and the frame itself may be beyond the bound.
         let frame = Frame::Records(block);
         if self.queue.is_abandoned() {
             return;

@@ -270,6 +270,11 @@ impl Edges {
             let end = start.saturating_add(code.len() as u64);
             for (low, high) in windows {
                 let (low, high) = ((*low).max(start), (*high).min(end));
+                let low = if decoder.is_x86() {
+                    low
+                } else {
+                    low.next_multiple_of(4)
+                };
                 let at = |addr: u64| usize::try_from(addr - start).ok();
                 let part = || code.get(at(low)?..at(high)?);
                 let Some(part) = (low < high).then(part).flatten() else {

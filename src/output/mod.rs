@@ -113,19 +113,24 @@ impl Output {
             Frame::Records(block) => self.records(block)?,
             Frame::Tick(now_ns) => self.tick(*now_ns)?,
         }
-        Ok(if self.printer.is_enough {
-            Flow::Enough
-        } else {
-            Flow::More
-        })
+        Ok(self.flow())
     }
 
     /// Writes out what is buffered: to be called whenever no frame waits.
     ///
     /// # Errors
     /// The output fails.
-    pub fn flush(&mut self) -> Result<()> {
-        self.printer.flush()
+    pub fn flush(&mut self) -> Result<Flow> {
+        self.printer.flush()?;
+        Ok(self.flow())
+    }
+
+    fn flow(&self) -> Flow {
+        if self.printer.is_enough {
+            Flow::Enough
+        } else {
+            Flow::More
+        }
     }
 
     fn records(&mut self, block: &Block) -> Result<()> {
@@ -172,6 +177,10 @@ impl Output {
                 .filter(|event| !matches!(event, Event::Exit(_)))
                 .collect(),
         )?;
+        if !self.tracker.knows(caller.process) {
+            self.joiner.forget_process(caller.process);
+            return Ok(());
+        }
         let open = self.joiner.states(open.to_vec());
         self.joiner.forget_process(caller.process);
         let mut messages = self.tracker.exit(caller, &open);
@@ -189,7 +198,7 @@ impl Output {
         }
         self.tell_losses(&end.counters)?;
         self.tell_unseen_losses()?;
-        self.flush()
+        self.printer.flush()
     }
 
     /// Losses that belong to no connection are told as soon as they are noticed.

@@ -149,7 +149,7 @@ impl Losses {
         ];
         losses
             .into_iter()
-            .filter(|(_, bytes, records)| bytes + records > 0)
+            .filter(|(_, bytes, records)| *bytes > 0 || *records > 0)
             .collect()
     }
 }

@@ -1,6 +1,7 @@
 //! The thread that takes what the ring thread has read: it prints, or it records.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -29,10 +30,10 @@ impl Consumer {
         }
     }
 
-    fn flush(&mut self) -> Result<()> {
+    fn flush(&mut self) -> Result<Flow> {
         match self {
             Self::Output(output) => output.flush(),
-            Self::Recorder(_) => Ok(()),
+            Self::Recorder(_) => Ok(Flow::More),
         }
     }
 
@@ -43,13 +44,14 @@ impl Consumer {
         }
     }
 
-    /// Takes all frames until the last one, or until no more are wanted.
-    fn run(mut self, queue: &Queue) -> Result<Summary> {
+    /// Takes all frames until the last one. When no more are wanted, `is_enough` is set, and of what comes still only the
+    /// last word is of interest: it tells what was lost.
+    fn run(mut self, queue: &Queue, is_enough: &AtomicBool) -> Result<Summary> {
         loop {
             // What is ready is taken before what was printed is written out.
             let next = match queue.pop(Instant::now()) {
                 Next::Empty => {
-                    self.flush()?;
+                    note(self.flush()?, is_enough);
                     queue.pop(Instant::now() + PATIENCE)
                 }
                 next => next,
@@ -59,21 +61,35 @@ impl Consumer {
                 Next::Empty => continue,
                 Next::Frame(frame) => frame,
             };
-            let flow = self.take(&mut frame)?;
+            if !is_enough.load(Ordering::Acquire) || matches!(frame, Frame::End(_)) {
+                note(self.take(&mut frame)?, is_enough);
+            }
             if let Frame::Records(block) = frame {
                 queue.recycle(block);
             }
-            if flow == Flow::Enough {
-                self.flush()?;
-                return Ok(self.summary());
-            }
         }
+    }
+}
+
+fn note(flow: Flow, is_enough: &AtomicBool) {
+    if flow == Flow::Enough {
+        is_enough.store(true, Ordering::Release);
+    }
+}
+
+/// Whatever ends the thread: nobody may wait for it to take more.
+struct Abandon(Arc<Queue>);
+
+impl Drop for Abandon {
+    fn drop(&mut self) {
+        self.0.abandon();
     }
 }
 
 /// The running thread.
 pub struct Running {
     thread: Option<JoinHandle<Result<Summary>>>,
+    is_enough: Arc<AtomicBool>,
 }
 
 impl Running {
@@ -82,10 +98,11 @@ impl Running {
     /// # Errors
     /// There can be no thread.
     pub fn start(consumer: Consumer, queue: Arc<Queue>) -> Result<Self> {
+        let is_enough = Arc::new(AtomicBool::new(false));
+        let enough = Arc::clone(&is_enough);
         let run = move || {
-            let result = consumer.run(&queue);
-            queue.abandon();
-            result
+            let queue = Abandon(queue);
+            consumer.run(&queue.0, &enough)
         };
         let thread = thread::Builder::new().name("output".into()).spawn(run);
         let thread = thread.map_err(|error| {
@@ -93,13 +110,14 @@ impl Running {
         })?;
         Ok(Self {
             thread: Some(thread),
+            is_enough,
         })
     }
 
     /// It has failed, or wants no more.
     pub fn has_ended(&self) -> bool {
         let thread = self.thread.as_ref();
-        thread.is_none_or(JoinHandle::is_finished)
+        self.is_enough.load(Ordering::Acquire) || thread.is_none_or(JoinHandle::is_finished)
     }
 
     /// Waits for its end.

@@ -16,9 +16,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::RecvTimeoutError;
+
 use crate::attach::{Notice, RunningRing, Session, Settings};
 use crate::cache::Examiner;
-use crate::error::{Context, ErrorKind, Result};
+use crate::error::{Context, Error, ErrorKind, Result};
 use crate::event::Caller;
 use crate::event::frame::{End, Frame};
 use crate::event::queue::Queue;
@@ -176,8 +178,9 @@ impl Run<'_> {
         let deadline = duration.and_then(|time| Instant::now().checked_add(time));
         let mut swept = Instant::now();
         let mut status = None;
-        while !self.consumer.has_ended() {
-            self.take_notices();
+        let mut failed = Ok(());
+        while failed.is_ok() && !self.consumer.has_ended() {
+            failed = self.take_notices();
             if let Some(child) = &mut child {
                 status = child
                     .try_wait()
@@ -190,24 +193,35 @@ impl Run<'_> {
             if swept.elapsed() >= SWEEP {
                 swept = Instant::now();
                 self.coverage.sweep();
-                self.tell_counters()?;
+                failed = failed.and_then(|()| self.tell_counters());
             }
         }
-        self.wind_up()?;
+        self.wind_up();
+        let summary = self.consumer.finish();
+        failed?;
         Ok(Outcome {
-            summary: self.consumer.finish()?,
+            summary: summary?,
             status,
             command: child.filter(|_| status.is_none()),
         })
     }
 
     /// Does what must be done at once, or waits for it for a moment.
-    fn take_notices(&mut self) {
-        let Ok(first) = self.ring.notices.recv_timeout(TICK) else {
-            return;
-        };
-        self.take_these(Some(first));
-        self.coverage.cover_news();
+    fn take_notices(&mut self) -> Result<()> {
+        match self.ring.notices.recv_timeout(TICK) {
+            Ok(first) => {
+                self.take_these(Some(first));
+                self.coverage.cover_news();
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Error::new(
+                    ErrorKind::Io,
+                    "the ring buffer is not read any more",
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Takes `first` and all that wait behind it.
@@ -227,7 +241,7 @@ impl Run<'_> {
         for caller in ended {
             let of = |state: &&ConnState| state.process == caller.process;
             let open = open.iter().filter(of).copied().collect();
-            // Without room, what was lost shows in the counters at the end.
+            // Without room and without connections there is nothing that anybody waits for.
             let _ = self.ring.queue().push(Frame::Exited { caller, open });
             self.coverage.expect_no_more(caller.process);
         }
@@ -242,17 +256,20 @@ impl Run<'_> {
     }
 
     /// Probes off first; then everything that is in the ring comes out.
-    fn wind_up(&mut self) -> Result<()> {
+    fn wind_up(&mut self) {
         self.coverage.detach();
         let queue = Arc::clone(self.ring.queue());
         self.ring.join();
         self.take_these(None);
         queue.push(Frame::End(End {
             open: self.coverage.connections(),
-            counters: self.coverage.counters()?,
+            // As they were last told, if they cannot be read any more.
+            counters: self
+                .coverage
+                .counters()
+                .unwrap_or_else(|_| self.counters.clone()),
             masked: 0,
         }));
         queue.close();
-        Ok(())
     }
 }

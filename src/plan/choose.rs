@@ -168,11 +168,11 @@ impl<'l> Desk<'l> {
             format!(" ({why})")
         };
         match self.choice.sites {
-            ProbeSites::Planned => format!(
+            ProbeSites::Planned if !self.choice.return_probes => format!(
                 "only a return probe could see its result, and that would end a program behind a \
                  seccomp filter{why}"
             ),
-            ProbeSites::Classic => format!("its returns are not known{why}"),
+            _ => format!("its returns are not known{why}"),
         }
     }
 
@@ -198,10 +198,20 @@ impl<'l> Desk<'l> {
                     End::Return => " with a return probe",
                     End::Sites(_) => " with all returns",
                 },
-                name(classic.entry.form),
+                self.name(classic.entry.form),
             ),
             None => "the cheapest way without a return probe".to_owned(),
         }
+    }
+}
+
+impl Desk<'_> {
+    /// The instruction, and whether the kernel single-steps it, by what it costs.
+    fn name(&self, form: Form) -> String {
+        let prices = &self.choice.prices;
+        let steps = prices.of(form) >= prices.of(Form::Other) / 2;
+        let how = if steps { ", single-stepped" } else { "" };
+        format!("{}{how}", name(form))
     }
 }
 
@@ -250,16 +260,16 @@ fn name(form: Form) -> &'static str {
         Form::Branch => "a branch",
         Form::Call => "a call",
         Form::Jump => "a jump",
-        Form::Landing => "a landing pad, single-stepped",
-        Form::Lea => "lea, single-stepped",
+        Form::Landing => "a landing pad",
+        Form::Lea => "lea",
         Form::Literal => "a load near it",
-        Form::Move => "a mov, single-stepped",
+        Form::Move => "a mov",
         Form::Nop | Form::Nop5 => "a nop",
-        Form::Other => "single-stepped",
-        Form::Pop => "a pop, single-stepped",
+        Form::Other => "another instruction",
+        Form::Pop => "a pop",
         Form::Push => "a push",
         Form::Return => "a return",
-        Form::StackRoom => "sub from the stack pointer, single-stepped",
+        Form::StackRoom => "sub from the stack pointer",
     }
 }
 

@@ -23,6 +23,9 @@ pub const PREFIX_LEN: usize = 16;
 /// No frame is longer: the kernel's tables of connections fit in many times.
 pub const CONTENT_MAX: u64 = 64 << 20;
 
+/// Bytes of a function's names; they are printed with each of its records.
+const NAMES_MAX: usize = 4096;
+
 /// What a frame starts with.
 pub fn prefix(kind: u32, content: &[u8]) -> [u8; PREFIX_LEN] {
     let mut prefix = [0; PREFIX_LEN];
@@ -198,6 +201,9 @@ pub fn decode(kind: u32, content: Vec<u8>) -> Option<Frame> {
         FUNCTION => {
             let index = reader.u64()?.try_into().ok()?;
             let len = reader.u64()?.try_into().ok()?;
+            if content.len() > NAMES_MAX {
+                return None;
+            }
             let library = text(reader.bytes(len)?);
             let name = text(content.get(16 + len..)?);
             let function = Arc::new(Function { library, name });

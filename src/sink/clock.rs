@@ -25,7 +25,7 @@ impl Clock {
 
     /// The time of day of an event. Times beyond what a calendar holds become 1970.
     pub fn time(&self, ts_ns: u64) -> Timestamp {
-        Timestamp::from_nanosecond(self.boot_to_unix_ns + i128::from(ts_ns))
+        Timestamp::from_nanosecond(self.boot_to_unix_ns.saturating_add(ts_ns.into()))
             .unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
@@ -36,7 +36,7 @@ impl Clock {
 
     /// Seconds since 1970 and nanoseconds, for times that are after 1970 and not too far in the future.
     pub(super) fn split(&self, ts_ns: u64) -> Option<(u64, u32)> {
-        let time = i64::try_from(self.boot_to_unix_ns + i128::from(ts_ns)).ok()?;
+        let time = i64::try_from(self.boot_to_unix_ns.saturating_add(ts_ns.into())).ok()?;
         let time = u64::try_from(time).ok()?;
         Some((time / 1_000_000_000, (time % 1_000_000_000) as u32))
     }

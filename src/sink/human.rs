@@ -46,9 +46,9 @@ impl<W: Write> Human<W> {
             self.out,
             "{dim}{}{dim:#} {colour}{}[{}] {} {} {text}{colour:#}",
             time.strftime("%H:%M:%S%.6f"),
-            printable(&origin.comm.to_string()),
+            one_line(&origin.comm.to_string()),
             origin.pid,
-            origin.function.library,
+            one_line(&origin.function.library),
             origin.conn,
         )
     }
@@ -223,6 +223,11 @@ fn visible(byte: u8) -> char {
     } else {
         '.'
     }
+}
+
+/// Names in a headline: whoever chose them forges no other line, and moves no cursor.
+fn one_line(name: &str) -> String {
+    printable(name).replace(['\n', '\t'], " ")
 }
 
 #[cfg(test)]

@@ -85,8 +85,8 @@ impl Totals {
             }
             Message::Gap { gap, .. } => {
                 let (bytes, records) = self.gaps.entry(gap.cause).or_default();
-                *bytes += gap.bytes;
-                *records += gap.records;
+                *bytes = bytes.saturating_add(gap.bytes);
+                *records = records.saturating_add(gap.records);
             }
             Message::Open { from_start, .. } => {
                 self.connections += 1;
@@ -287,11 +287,13 @@ impl Tracker {
             .filter(|(_, stream)| stream.process == caller.process)
             .map(|(id, _)| *id)
             .collect();
+        let totals: HashMap<ConnId, [u64; 2]> =
+            open.iter().map(|state| (state.id, state.totals)).collect();
         for id in ended {
             if let Some(mut stream) = self.streams.remove(&id) {
                 stream.origin.ts_ns = caller.ts_ns;
-                let state = open.iter().find(|state| state.id == id);
-                stream.close(state.map(|state| state.totals), CloseReason::Exited, out);
+                let totals = totals.get(&id).copied();
+                stream.close(totals, CloseReason::Exited, out);
             }
         }
     }

@@ -279,8 +279,13 @@ impl Captured {
             let direction = line["direction"].as_str().unwrap_or_default();
             let known = conns.entry((name, direction)).or_default();
             let mut line = line.clone();
-            for own in ["ts", "conn"] {
-                line.as_object_mut().unwrap().remove(own);
+            // The thread of an end is that of the last call to return, which may be another one's.
+            let own: &[&str] = match line["type"].as_str() {
+                Some("tls.data") => &["ts", "conn"],
+                _ => &["ts", "conn", "tid"],
+            };
+            for own in own {
+                line.as_object_mut().unwrap().remove(*own);
             }
             known.push(line);
         }

@@ -130,7 +130,12 @@ pub fn find(study: &Study<'_>, function: &Function, notes: &mut Vec<String>) -> 
 /// A direct jump out, or one through a pointer.
 fn is_known_end(study: &Study<'_>, node: Node) -> bool {
     let step = study.graph.step(node);
-    step.is_some_and(|step| step.exit != Some(Exit::Indirect)) || study.graph.is_by_pointer(node)
+    step.is_some_and(|step| step.exit != Some(Exit::Indirect)) || is_last_call(study, node)
+}
+
+/// An indirect jump to another function: through a pointer, and with no frame left. With a frame it is a computed goto.
+fn is_last_call(study: &Study<'_>, node: Node) -> bool {
+    study.states.depth(node) == Some(0) && study.graph.is_by_pointer(node)
 }
 
 /// What stands there and the stack's depth, if a probe can go there.
@@ -144,7 +149,9 @@ fn is_fit(study: &Study<'_>, node: Node) -> Option<(Form, u16)> {
         // The return address is in a register: it must be there still, and nowhere else.
         changed & (u64::from(study.link) | FRAME_WRITTEN) == 0
     };
-    let fits = !study.graph.overlaps(node) && (depth > 0 || keeps_return);
+    // Never cheaper than the first instruction, and the kernel refuses some.
+    let is_other = form == Form::Other;
+    let fits = !is_other && !study.graph.overlaps(node) && (depth > 0 || keeps_return);
     fits.then_some((form, depth))
 }
 
@@ -161,7 +168,7 @@ fn escapes(study: &Study<'_>) -> Escapes {
         let depth = study.states.depth(node);
         let is_call = matches!(step.insn.flow, Flow::Call(_) | Flow::CallIndirect);
         let escapes = match step.exit {
-            Some(Exit::Indirect) => !study.graph.is_by_pointer(node),
+            Some(Exit::Indirect) => !is_last_call(study, node),
             // With a frame it is no call of another function.
             Some(Exit::Tail) => depth != Some(0),
             Some(Exit::Return) => false,

@@ -36,10 +36,10 @@ pub fn find(study: &Study<'_>) -> Result<Vec<BTreeSet<Node>>, String> {
     let known: BTreeSet<Node> = (0..graph.nodes.len())
         .filter(|node| study.known_depth(*node).is_some() && study.form(*node).is_some())
         .collect();
-    if let Some(odd) = returns
-        .iter()
-        .find(|node| study.known_depth(**node) != Some(0) || study.form(**node).is_none())
-    {
+    if let Some(odd) = returns.iter().find(|node| {
+        let is_known = study.known_depth(**node) == Some(0) && study.form(**node).is_some();
+        !is_known || graph.overlaps(**node)
+    }) {
         return Err(format!(
             "the stack pointer at its return at {} is not known",
             graph.addr(*odd)

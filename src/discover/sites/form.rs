@@ -1,8 +1,9 @@
 //! Which instruction stands at a place, as far as kernels treat it apart from others under a probe.
 //!
 //! Sources: Linux 6.18 arch/x86/kernel/uprobes.c (`branch_setup_xol_ops`, `push_setup_xol_ops`) and
-//! arch/arm64/kernel/probes/decode-insn.c (`arm_probe_decode_insn`). A mistake here costs time, never
-//! safety: whether a kernel emulates a form is measured.
+//! arch/arm64/kernel/probes/decode-insn.c (`arm_probe_decode_insn`). Whether a kernel
+//! emulates a form is measured, so a mistake here costs time; what the kernel refuses, or turns into a call, is
+//! told apart here and in `mod.rs`.
 
 use crate::discover::finding::Form;
 
@@ -55,7 +56,9 @@ fn x86(code: &[u8]) -> Option<Form> {
 fn x86_with_prefix(code: &[u8]) -> Option<Form> {
     let rest = code.iter().position(|byte| !is_prefix(*byte));
     let (prefixes, rest) = code.split_at_checked(rest?)?;
-    let is_locked = prefixes.contains(&0xf0);
+    // `is_prefix_bad` of the kernel: segments other than fs and gs, and lock.
+    let is_refused = |byte: &u8| matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0xf0);
+    let is_locked = prefixes.iter().any(is_refused);
     match (x86(rest)?, rest) {
         (Form::Call | Form::Jump | Form::Branch, _) => None,
         _ if is_locked => None,

@@ -14,7 +14,7 @@ pub type Node = usize;
 pub const ENTRY: Node = 0;
 
 /// Functions that move data have a few hundred instructions; questions about larger ones take too long.
-const NODES_MAX: usize = 4096;
+const NODES_MAX: usize = 2048;
 /// How far before an indirect jump its target is looked for, instructions.
 const TARGET_REACH: usize = 32;
 /// Bytes of a pointer.

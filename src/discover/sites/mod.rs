@@ -107,7 +107,16 @@ impl<'a> Study<'a> {
     fn form(&self, node: Node) -> Option<Form> {
         let insn = &self.graph.step(node)?.insn;
         let code = self.image.code_at(insn.addr)?.get(..insn.len.into())?;
-        form::of(code, self.decoder.is_x86())
+        let form = form::of(code, self.decoder.is_x86())?;
+        let is_odd = node != ENTRY && self.decoder.is_x86() && {
+            // Where programs have shadow stacks, not every kernel that emulates a call tells them of it.
+            let is_call = form == Form::Call;
+            // Since 6.18 a probed nop of five bytes becomes a call, which writes below the stack pointer, where
+            // functions that call nobody keep their variables.
+            let may_call = insn.len == 5 && matches!(form, Form::Nop | Form::Nop5 | Form::Other);
+            is_call || (may_call && self.states.changed(node) & state::FRAME_WRITTEN != 0)
+        };
+        (!is_odd).then_some(form)
     }
 
     /// The stack's depth, if it is one that can be told.

@@ -9,7 +9,7 @@ use super::graph::{ENTRY, Exit, Node};
 use crate::image::function::Functions;
 use crate::image::insn::{Decoder, Flow};
 use crate::image::unwind::CodeRange;
-use crate::image::xref::{Edges, Pages};
+use crate::image::xref::{Edge, EdgeKind, Edges, Pages};
 use crate::image::{Image, VirtAddr};
 
 /// How far around.
@@ -80,10 +80,11 @@ pub fn targets(
 ) -> BTreeSet<VirtAddr> {
     let after = VirtAddr(region.end.0.saturating_add(1));
     let long = edges.within(region.start, after).iter();
-    let long = long.filter(|edge| !study.graph.covers(edge.from));
+    // Jumps of its own are in the graph; calls of its own middle are not.
+    let long = long.filter(|edge| edge.kind == EdgeKind::Call || !study.graph.covers(edge.from));
     let long = long
         .enumerate()
-        .filter(|(n, edge)| *n >= LOOKS_MAX || may_be_instruction(functions, edge.from));
+        .filter(|(n, edge)| *n >= LOOKS_MAX || may_be_instruction(functions, edge));
     let mut targets: BTreeSet<VirtAddr> = long.map(|(_, edge)| edge.target).collect();
     targets.extend(short_jumps(study, region, functions));
     targets
@@ -103,6 +104,9 @@ fn short_jumps(
         end: ends.max().unwrap_or(entry),
     });
     let mut found: BTreeSet<VirtAddr> = jumps(study, own).collect();
+    if !is_small(&own) {
+        found.insert(region.start);
+    }
     let before = VirtAddr(own.start.0.saturating_sub(SHORT_REACH));
     if may_jump(study, before, own.start, region) {
         match functions.around(VirtAddr(own.start.0.saturating_sub(1))) {
@@ -168,19 +172,27 @@ fn may_jump(study: &Study<'_>, start: VirtAddr, end: VirtAddr, region: &Region) 
 }
 
 /// Bytes that look like a jump may be a part of something else: read from where the code around begins.
-fn may_be_instruction(functions: &Functions<'_>, addr: VirtAddr) -> bool {
-    let Some(range) = functions.around(addr).filter(is_small) else {
+fn may_be_instruction(functions: &Functions<'_>, edge: &Edge) -> bool {
+    let Some(range) = functions.around(edge.from).filter(is_small) else {
         return true;
     };
     let mut at = range.start;
-    while at < addr {
-        match functions.decoder().decode(at) {
-            Some(insn) => at = insn.end(),
+    while functions.spend(1) {
+        let Some(insn) = functions.decoder().decode(at) else {
             // Data between code: nothing is known.
-            None => return true,
+            return true;
+        };
+        // The edge is noted at its opcode, which prefixes may stand before.
+        if edge.from < insn.end() {
+            return at <= edge.from
+                && matches!(
+                    insn.flow,
+                    Flow::Jump(target) | Flow::Branch(target) | Flow::Call(target) if target == edge.target
+                );
         }
+        at = insn.end();
     }
-    at == addr
+    true
 }
 
 fn is_small(range: &CodeRange) -> bool {

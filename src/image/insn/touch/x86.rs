@@ -27,7 +27,10 @@ pub(super) fn touch(code: &[u8], addr: VirtAddr) -> Option<Touch> {
     Some(Touch {
         written: written(info),
         moved: moved(&insn),
-        store: store(info),
+        store: match insn.has_rep_prefix() || insn.has_repne_prefix() {
+            true if !matches!(store(info), Store::None) => Store::Anywhere,
+            _ => store(info),
+        },
         target: target(&insn),
     })
 }
