@@ -17,7 +17,7 @@ const server = createServer({ cert, key, keepAliveTimeout: 60_000 }, async (requ
   let length = 0;
   for await (const piece of request) length += piece.length;
   response.writeHead(200, { "content-type": "text/event-stream" });
-  response.socket.setNoDelay(true);
+  request.socket.setNoDelay(true);
   for (let at = 0; at < events; at++) {
     const text = `token ${at} of an answer to ${length} bytes `;
     const event = { type: "content_block_delta", index: 0, delta: { type: "text_delta", text } };
