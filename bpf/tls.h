@@ -164,8 +164,7 @@ static __always_inline bool enter_call(const struct call_key *key, struct call *
 	__u8 op = COOKIE_OP(call->cookie);
 
 	if (op == OP_DATA && !enter_data(key, call)) {
-		/* What never came back at this place must not be taken for this call; but a jump from an outer function
-		 * is still that one's. */
+		/* A jump from an outer function is still that one's call. */
 		if (call->guard == NSPR_PLAIN)
 			bpf_map_delete_elem(&calls, key);
 		return false;
@@ -388,8 +387,12 @@ static __always_inline bool enter_tls(struct pt_regs *ctx)
 	call.out = argument(ctx, COOKIE_OUT(cookie));
 	if (COOKIE_RESULT(cookie) == RESULT_I32)
 		call.len = (__u32)call.len; /* the upper half of an int argument is undefined */
-	if (COOKIE_FLAGS(cookie) & PROBE_GUARDED && !is_right_object(ctx, &call))
+	/* What is left out takes the place of what never came back there (longjmp): its exit must not end that. */
+	if ((COOKIE_FLAGS(cookie) & PROBE_GUARDED && !is_right_object(ctx, &call)) ||
+	    (COOKIE_FLAGS(cookie) & PROBE_PEEKS && argument(ctx, 3) & PR_MSG_PEEK)) {
+		bpf_map_delete_elem(&calls, &key);
 		return false;
+	}
 	switch (COOKIE_OP(cookie)) {
 	case OP_FREE:
 		release(&call.conn, COOKIE_FUNCTION(cookie));
@@ -409,8 +412,6 @@ static __always_inline bool enter_tls(struct pt_regs *ctx)
 			set_fd(&call.conn, call.buf);
 		return false;
 	default:
-		if (COOKIE_FLAGS(cookie) & PROBE_PEEKS && argument(ctx, 3) & PR_MSG_PEEK)
-			return false;
 		return enter_call(&key, &call);
 	}
 }
