@@ -54,12 +54,9 @@ pub fn save(prices: &PriceList) -> Result<PathBuf> {
 pub fn save_in(dir: &Path, prices: &PriceList) -> Result<PathBuf> {
     let path = dir.join(NAME);
     let failed = || format!("failed to write {}", path.display());
-    let json = serde_json::to_vec(prices)
-        .map_err(|error| Error::invalid(error.to_string()))
+    store::encode(FORMAT, prices)
+        .and_then(|text| store::write_ours(&path, &text))
         .context(failed)?;
-    let mut text = format!("{FORMAT} {}\n", blake3::hash(&json).to_hex()).into_bytes();
-    text.extend(json);
-    store::write_ours(&path, &text).context(failed)?;
     Ok(path)
 }
 
@@ -72,7 +69,8 @@ pub fn load_from(dir: &Path, machine: &Machine) -> Result<PriceList> {
     let text = store::read_ours(&path, BYTES_MAX)
         .context(|| format!("failed to read {}", path.display()))?;
     let refused = |why| Error::invalid(format!("{} is not used: {why}", path.display()));
-    let prices = decode(&text.map_err(refused)?).ok_or_else(|| refused("it is damaged"))?;
+    let prices: Option<PriceList> = store::decode(FORMAT, &text.map_err(refused)?);
+    let prices = prices.ok_or_else(|| refused("it is damaged"))?;
     let of = match &prices.source {
         Source::BuiltIn => return Err(refused("it was not measured")),
         Source::Measured { kernel, processor } => (kernel, processor),
@@ -86,17 +84,6 @@ pub fn load_from(dir: &Path, machine: &Machine) -> Result<PriceList> {
         return Err(refused("no machine has such prices"));
     }
     Ok(prices)
-}
-
-fn decode(text: &[u8]) -> Option<PriceList> {
-    let end = memchr::memchr(b'\n', text)?;
-    let (head, json) = (text.get(..end)?, text.get(end + 1..)?);
-    let head = std::str::from_utf8(head).ok()?;
-    let hash = head.strip_prefix(FORMAT)?.strip_prefix(' ')?;
-    if blake3::hash(json).to_hex().as_str() != hash {
-        return None;
-    }
-    serde_json::from_slice(json).ok()
 }
 
 #[cfg(test)]

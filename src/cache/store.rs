@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use super::entry::Entry;
 use super::key::Key;
 
@@ -83,21 +86,21 @@ impl Store {
 
     fn try_load(&self, key: &Key) -> io::Result<Result<Entry, &'static str>> {
         let read = read_ours(&self.path(key)?, ENTRY_BYTES_MAX)?;
-        Ok(read.and_then(|text| decode(&text).ok_or("it is damaged")))
+        Ok(read.and_then(|text| decode(FORMAT, &text).ok_or("it is damaged")))
     }
 
     /// For the fuzzer: reads an entry as from disk, whether or not its hash fits. Tells whether what was
     /// read, if anything, could be written and read again.
     #[doc(hidden)]
     pub fn fuzz_entry(text: &[u8]) -> bool {
-        let entry = decode(text).or_else(|| serde_json::from_slice(text).ok());
-        let again = entry.map(|entry: Entry| encode(&entry));
-        again.is_none_or(|text| text.is_ok_and(|text| decode(&text).is_some()))
+        let entry = decode(FORMAT, text).or_else(|| serde_json::from_slice(text).ok());
+        let again = entry.map(|entry: Entry| encode(FORMAT, &entry));
+        again.is_none_or(|text| text.is_ok_and(|text| decode::<Entry>(FORMAT, &text).is_some()))
     }
 
     /// Writes the entry for `key` in the place of any other one.
     pub(super) fn save(&self, key: &Key, entry: &Entry) -> io::Result<()> {
-        let text = encode(entry)?;
+        let text = encode(FORMAT, entry)?;
         if text.len() as u64 > ENTRY_BYTES_MAX {
             return Err(io::Error::other("the report is too large"));
         }
@@ -141,18 +144,20 @@ impl Store {
     }
 }
 
-fn encode(entry: &Entry) -> io::Result<Vec<u8>> {
-    let json = serde_json::to_vec(entry)?;
-    let mut text = format!("{FORMAT} {}\n", blake3::hash(&json).to_hex()).into_bytes();
+/// A file's text: what it is, a hash, and `value` as JSON.
+pub(super) fn encode(format: &str, value: &impl Serialize) -> io::Result<Vec<u8>> {
+    let json = serde_json::to_vec(value)?;
+    let mut text = format!("{format} {}\n", blake3::hash(&json).to_hex()).into_bytes();
     text.extend(json);
     Ok(text)
 }
 
-fn decode(text: &[u8]) -> Option<Entry> {
+/// What [`encode`] wrote; `None`: it is damaged, or something else.
+pub(super) fn decode<T: DeserializeOwned>(format: &str, text: &[u8]) -> Option<T> {
     let end = memchr::memchr(b'\n', text)?;
     let (head, json) = (text.get(..end)?, text.get(end + 1..)?);
     let head = std::str::from_utf8(head).ok()?;
-    let hash = head.strip_prefix(FORMAT)?.strip_prefix(' ')?;
+    let hash = head.strip_prefix(format)?.strip_prefix(' ')?;
     if blake3::hash(json).to_hex().as_str() != hash {
         return None;
     }

@@ -9,7 +9,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use super::args::AttachArgs;
-use super::prices::choice;
+use super::prices::Choices;
 use super::{exit, output};
 use crate::bytes::printable;
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -34,7 +34,9 @@ pub fn run(args: &AttachArgs) -> Result<ExitCode> {
             global: args.debug_dir.clone(),
         },
         cache: !args.no_cache,
-        choice: choice(std::env::consts::ARCH, args.probe_sites.sites()),
+        choice: Choices::new(args.probe_sites.sites())
+            .of(std::env::consts::ARCH)
+            .clone(),
     };
     let stop = stop_on_signals()?;
     let quiet = args.out.quiet;

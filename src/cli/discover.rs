@@ -12,7 +12,7 @@ use serde_json::json;
 use walkdir::WalkDir;
 
 use super::args::DiscoverArgs;
-use super::prices::choice;
+use super::prices::Choices;
 use super::{complain, exit};
 use crate::bytes::printable;
 use crate::cache::{Examined, Examiner};
@@ -21,11 +21,12 @@ use crate::discover::{Finding, Function, Report};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::image::ImageFile;
 use crate::image::debug_file::DebugDirs;
-use crate::plan::{ProbeSites, choose_all};
+use crate::plan::{Source, choose_all};
 use crate::symdb::SymbolDb;
 
 pub fn run(args: &DiscoverArgs) -> Result<ExitCode> {
     let examiner = examiner(&args.debug_dir, !args.no_cache)?;
+    let choices = Choices::new(args.probe_sites.sites());
     let mut outcome = Outcome::default();
     let mut objects = Vec::new();
     let mut out = AutoStream::new(io::stdout().lock(), args.color.choice());
@@ -35,17 +36,18 @@ pub fn run(args: &DiscoverArgs) -> Result<ExitCode> {
                 Ok(found) => (found.path.clone(), examine(&found, &examiner)),
                 Err(error) => (path.clone(), Err(error)),
             };
-            let report = report.map(|found| found.map(|found| chosen(found, args)));
+            let report = report.map(|found| found.map(|found| chosen(found, &choices)));
             outcome.count(&report);
             if args.json {
                 objects.extend(object(
                     &name,
                     report.map(|found| found.map(|found| found.report)),
+                    &choices,
                 ));
                 continue;
             }
             if let Some(examined) = shown(report)
-                && !print(&mut out, &examined, args.explain)?
+                && !print(&mut out, &examined, args.explain, &choices)?
             {
                 return Ok(ExitCode::SUCCESS);
             }
@@ -59,10 +61,10 @@ pub fn run(args: &DiscoverArgs) -> Result<ExitCode> {
     Ok(outcome.code())
 }
 
-/// With the sites that attach would choose.
-fn chosen(mut examined: Examined, args: &DiscoverArgs) -> Examined {
-    let choice = choice(&examined.report.arch, args.probe_sites.sites());
-    choose_all(&mut examined.report, &choice);
+/// With the sites that attach chooses, where return probes do not kill programs behind seccomp filters.
+fn chosen(mut examined: Examined, choices: &Choices) -> Examined {
+    let choice = choices.of(&examined.report.arch);
+    choose_all(&mut examined.report, choice);
     examined
 }
 
@@ -140,13 +142,17 @@ pub(super) fn files(path: &Path) -> Box<dyn Iterator<Item = Result<Found>>> {
 }
 
 /// A file's object; a broken file has one as well, so that nothing that was named is missing.
-fn object(path: &Path, result: Result<Option<Report>>) -> Option<serde_json::Value> {
+fn object(
+    path: &Path,
+    result: Result<Option<Report>>,
+    choices: &Choices,
+) -> Option<serde_json::Value> {
     match result {
         Ok(report) => report.map(|report| {
-            let prices = choice(&report.arch, ProbeSites::Planned).prices;
+            let source = &choices.of(&report.arch).prices.source;
             let mut object = json!(report);
             if let Some(object) = object.as_object_mut() {
-                object.insert("prices".to_owned(), json!(prices.source));
+                object.insert("prices".to_owned(), json!(source));
             }
             object
         }),
@@ -165,9 +171,15 @@ fn shown(result: Result<Option<Examined>>) -> Option<Examined> {
 }
 
 /// `false`: the reader hung up.
-fn print(out: &mut impl Write, examined: &Examined, explain: bool) -> Result<bool> {
+fn print(
+    out: &mut impl Write,
+    examined: &Examined,
+    explain: bool,
+    choices: &Choices,
+) -> Result<bool> {
     let mut text = String::new();
-    describe(&plain(&examined.report), explain, &mut text);
+    let prices = &choices.of(&examined.report.arch).prices.source;
+    describe(&plain(&examined.report), explain, prices, &mut text);
     if explain {
         let origin = printable(&examined.origin.to_string());
         text.push_str(&format!("  cache: {origin}\n"));
@@ -212,7 +224,7 @@ fn plain(report: &Report) -> Report {
     report
 }
 
-fn describe(report: &Report, explain: bool, text: &mut String) {
+fn describe(report: &Report, explain: bool, prices: &Source, text: &mut String) {
     let bold = Style::new().bold();
     let id = report.build_id.as_deref();
     text.push_str(&format!(
@@ -246,8 +258,7 @@ fn describe(report: &Report, explain: bool, text: &mut String) {
         text.push_str("  no TLS library found\n");
     }
     if explain {
-        let prices = choice(&report.arch, ProbeSites::Planned).prices;
-        text.push_str(&format!("  prices: {}\n", prices.source));
+        text.push_str(&format!("  prices: {prices}\n"));
         describe_ladder(report, text);
     }
 }

@@ -2,24 +2,34 @@
 
 use crate::cache::prices::load_prices;
 use crate::image::Arch;
-use crate::plan::{Choice, PriceList, ProbeSites};
+use crate::plan::{Choice, ProbeSites};
 
-/// Prices of probes in programs for this processor.
-pub fn prices(arch: Arch) -> PriceList {
-    load_prices(arch)
+/// What to choose by, for each kind of processor that is understood.
+pub struct Choices {
+    x86_64: Choice,
+    aarch64: Choice,
 }
 
-/// What to choose by for a file whose processor a report names.
-pub fn choice(arch: &str, sites: ProbeSites) -> Choice {
-    let is_aarch64 = arch == Arch::Aarch64.to_string();
-    let arch = if is_aarch64 {
-        Arch::Aarch64
-    } else {
-        Arch::X86_64
-    };
-    Choice {
-        sites,
-        prices: prices(arch),
-        return_probes: true,
+impl Choices {
+    /// Reads the prices, once for all files.
+    pub fn new(sites: ProbeSites) -> Self {
+        let choice = |arch| Choice {
+            sites,
+            prices: load_prices(arch),
+            return_probes: true,
+        };
+        Self {
+            x86_64: choice(Arch::X86_64),
+            aarch64: choice(Arch::Aarch64),
+        }
+    }
+
+    /// For a file whose processor a report names; for others, there is nothing to choose from.
+    pub fn of(&self, arch: &str) -> &Choice {
+        if arch == Arch::Aarch64.to_string() {
+            &self.aarch64
+        } else {
+            &self.x86_64
+        }
     }
 }

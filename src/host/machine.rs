@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use procfs::{CpuInfo, Current};
+
 /// No processor's description is longer; what /proc says ends up in a file.
 const WORDS_MAX: usize = 200;
 
@@ -20,40 +22,42 @@ pub struct Machine {
 impl Machine {
     /// The one that we run on. `None` where /proc does not tell.
     pub fn here() -> Option<Self> {
-        let read = |name: &str| fs::read_to_string(format!("/proc/{name}")).ok();
-        let release = read("sys/kernel/osrelease")?;
-        let version = read("sys/kernel/version")?;
-        let kernel = format!("{} {}", release.trim(), version.trim());
+        let read = |name: &str| fs::read_to_string(format!("/proc/sys/kernel/{name}")).ok();
+        let (release, version) = (read("osrelease")?, read("version")?);
         Some(Self {
-            kernel: kernel.chars().take(WORDS_MAX).collect(),
-            processor: processor(&read("cpuinfo")?)?,
+            kernel: bounded(&[release.trim(), version.trim()]),
+            processor: processor(&CpuInfo::current().ok()?)?,
         })
     }
 }
 
 /// Of the first processor in the list.
-fn processor(cpuinfo: &str) -> Option<String> {
-    let value = |name: &&str| {
-        let mut lines = cpuinfo.lines().filter_map(|line| line.split_once(':'));
-        let (_, value) = lines.find(|(key, _)| key.trim() == *name)?;
-        Some(value.trim())
-    };
-    let words: Vec<_> = PROCESSOR.iter().filter_map(value).collect();
-    let words = words.join(" ");
-    (!words.is_empty()).then(|| words.chars().take(WORDS_MAX).collect())
+fn processor(cpus: &CpuInfo) -> Option<String> {
+    let first = cpus.get_info(0)?;
+    let words: Vec<&str> = PROCESSOR
+        .iter()
+        .filter_map(|name| first.get(name).copied())
+        .collect();
+    (!words.is_empty()).then(|| bounded(&words))
+}
+
+fn bounded(words: &[&str]) -> String {
+    words.join(" ").chars().take(WORDS_MAX).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use procfs::FromRead;
+
     use super::*;
 
     /// Both ways that processors are described.
     #[test]
     fn names_processors() {
-        let x86 = "processor\t: 0\nmodel name\t: A B: 2\n\nmodel name\t: other\n";
-        assert_eq!(processor(x86).as_deref(), Some("A B: 2"));
-        let arm =
-            "BogoMIPS\t: 50\nCPU implementer\t: 0x41\nCPU variant\t: 0x3\nCPU part\t: 0xd0c\n";
+        let processor = |text: &str| processor(&CpuInfo::from_read(text.as_bytes()).ok()?);
+        let x86 = "processor\t: 0\nmodel name\t: A B @ 2\n\nmodel name\t: other\n";
+        assert_eq!(processor(x86).as_deref(), Some("A B @ 2"));
+        let arm = "processor\t: 0\nBogoMIPS\t: 50\nCPU implementer\t: 0x41\nCPU variant\t: 0x3\nCPU part\t: 0xd0c\n";
         assert_eq!(processor(arm).as_deref(), Some("0x41 0xd0c 0x3"));
         assert_eq!(processor("nothing here"), None);
         assert!(Machine::here().is_some());

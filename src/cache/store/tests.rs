@@ -30,15 +30,18 @@ fn rejected(load: Load) -> Option<&'static str> {
 /// No changed byte, and no cut, goes unnoticed, wherever it is.
 #[test]
 fn damage_is_seen_at_every_position() {
-    let text = encode(&sample().1).unwrap();
-    assert!(decode(&text).is_some());
+    let text = encode(FORMAT, &sample().1).unwrap();
+    assert!(decode::<Entry>(FORMAT, &text).is_some());
     for at in 0..text.len() {
         let mut damaged = text.clone();
         damaged[at] ^= 1 << (at % 8);
-        assert!(decode(&damaged).is_none(), "byte {at}");
-        assert!(decode(&text[..at]).is_none(), "cut at {at}");
+        assert!(decode::<Entry>(FORMAT, &damaged).is_none(), "byte {at}");
+        assert!(
+            decode::<Entry>(FORMAT, &text[..at]).is_none(),
+            "cut at {at}"
+        );
     }
-    assert!(decode(&[text.as_slice(), b" "].concat()).is_none());
+    assert!(decode::<Entry>(FORMAT, &[text.as_slice(), b" "].concat()).is_none());
 }
 
 /// What others could have written is not believed: it would say where to probe.
