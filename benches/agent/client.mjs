@@ -13,9 +13,8 @@ const [port, certificate, requests, events, pause] = process.argv.slice(2);
 const agent = new Agent({ keepAlive: true, maxSockets: 1, ca: readFileSync(certificate) });
 
 function prompt(number) {
-  const content = "fn parse_port(text: &str) -> Result<u16> { todo!() }\n".repeat(
-    Math.ceil(((number % 5) + 1) * 20_000 / 53),
-  );
+  const line = "fn parse_port(text: &str) -> Result<u16> { text.parse() }\n";
+  const content = line.repeat(Math.ceil(((number % 5) + 1) * 20_000 / line.length));
   return JSON.stringify({ model: "bench", stream: true, messages: [{ role: "user", content }] });
 }
 

@@ -26,8 +26,8 @@ def main():
 
 
 def prompt(number):
-    line = "fn parse_port(text: &str) -> Result<u16> { todo!() }\n"
-    content = line * (-(-(number % 5 + 1) * 20_000 // 53))
+    line = "fn parse_port(text: &str) -> Result<u16> { text.parse() }\n"
+    content = line * (-(-(number % 5 + 1) * 20_000 // len(line)))
     wish = {"model": "bench", "stream": True, "messages": [{"role": "user", "content": content}]}
     return json.dumps(wish).encode()
 

@@ -29,7 +29,7 @@ pub fn measure(bench: &Bench, options: &Options, measured: &mut Measured<Part>) 
                 buffer: Some(BUFFER),
                 ..Attach::json(&bench.program.path, &bench.program.library, &file)
             };
-            let round = bench.observed(&attach, &load)?;
+            let round = attach.observe(&bench.program, &load)?;
             measured.note(row, &round);
             if round.lost_events() != Some(0) {
                 let fault = format!("burst, {}: {:?} lost", output.name(), round.lost_events());

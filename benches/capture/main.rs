@@ -111,33 +111,18 @@ impl Bench {
         let attach = Attach::json(&self.program.path, &self.program.library, &file);
         match way {
             Way::Bare => Ok(Round::new(self.program.start(load)?.go()?, None)),
-            Way::Agentsight => self.observed(&attach, load),
-            Way::Recording | Way::RecordingPaced => self.observed(
-                &Attach {
+            Way::Agentsight => attach.observe(&self.program, load),
+            Way::Recording | Way::RecordingPaced => {
+                let attach = Attach {
                     output: Output::Record,
                     ..attach
-                },
-                load,
-            ),
+                };
+                attach.observe(&self.program, load)
+            }
             Way::Bpftrace => others::bpftrace(&self.program, load, &file, others::COPY),
             Way::BpftraceCount => others::bpftrace(&self.program, load, &file, others::COUNT),
             Way::Fritap => others::fritap(&self.program, load, &file),
         }
-    }
-
-    /// The program stands with its libraries loaded when agentsight comes, so that the very first call
-    /// is seen.
-    fn observed(&self, attach: &Attach<'_>, load: &Load) -> Result<Round> {
-        let program = self.program.start(load)?;
-        let observer = attach.start()?;
-        let done = program.go()?;
-        let ending = observer.stop()?;
-        let round = Round::new(done, Some(ending.into()));
-        std::fs::remove_file(attach.file).or_else(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Ok(()),
-            _ => Err(error),
-        })?;
-        Ok(round)
     }
 
     /// Reads every line that agentsight writes: the numbers of its summary are the lines' own, also

@@ -60,17 +60,22 @@ pub fn bpftrace(program: &Program, load: &Load, file: &Path, script: &str) -> Re
     let cpu_seconds = tracer.finish()?;
     let done = Done::parse(&printed, load.threads)
         .ok_or_else(|| format!("bpftrace ran no program: {printed}"))?;
+    let seen = read_seen(file, cpu_seconds, parse_bpftrace)?;
+    Ok(Round::new(done, Some(seen)))
+}
+
+/// What a tracer left in its file, which is taken away. It does not tell what it lost.
+fn read_seen(file: &Path, cpu_seconds: f64, parse: fn(&[u8]) -> (u64, u64)) -> Result<Seen> {
     let output = fs::read(file)?;
     fs::remove_file(file)?;
-    let (events, bytes) = parse_bpftrace(&output);
-    let seen = Seen {
+    let (events, bytes) = parse(&output);
+    Ok(Seen {
         events,
         bytes,
         told: None,
         cpu_seconds,
         output_bytes: output.len() as u64,
-    };
-    Ok(Round::new(done, Some(seen)))
+    })
 }
 
 /// Events and bytes, from lines of [`COPY`] or the maps of [`COUNT`].
@@ -149,17 +154,8 @@ pub fn fritap(program: &Program, load: &Load, file: &Path) -> Result<Round> {
     // It does not end with the program.
     let cpu_seconds = tracer.cpu_seconds()?;
     drop(tracer);
-    let output = fs::read(file)?;
-    fs::remove_file(file)?;
     fs::remove_file(&log)?;
-    let (events, bytes) = parse_pcap(&output);
-    let seen = Seen {
-        events,
-        bytes,
-        told: None,
-        cpu_seconds,
-        output_bytes: output.len() as u64,
-    };
+    let seen = read_seen(file, cpu_seconds, parse_pcap)?;
     Ok(Round::new(done, Some(seen)))
 }
 

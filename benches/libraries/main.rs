@@ -13,7 +13,6 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::fs;
 use std::path::Path;
 
 use support::observer::{Abilities, Attach};
@@ -82,20 +81,15 @@ fn programs(options: &Options, folder: &Path) -> Vec<Program> {
 }
 
 fn run(program: &Program, (name, sites): Way, load: &Load, folder: &Path) -> Result<Round> {
-    let running = program.start(load)?;
     if name == BARE {
-        return Ok(Round::new(running.go()?, None));
+        return Ok(Round::new(program.start(load)?.go()?, None));
     }
     let file = folder.join("output");
     let attach = Attach {
         sites,
         ..Attach::json(&program.path, &program.library, &file)
     };
-    let observer = attach.start()?;
-    let done = running.go()?;
-    let ending = observer.stop()?;
-    fs::remove_file(&file)?;
-    Ok(Round::new(done, Some(ending.into())))
+    attach.observe(program, load)
 }
 
 fn show(rows: &[Row]) -> String {

@@ -14,7 +14,6 @@ mod plot;
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::fs;
 use std::path::Path;
 use std::thread;
 
@@ -134,17 +133,12 @@ fn run(program: &Program, point: &Point, seconds: u64, folder: &Path) -> Result<
         threads: point.threads,
     };
     let file = folder.join("output");
-    let running = program.start(&load)?;
     let attach = Attach {
         buffer: Some(&point.buffer),
         is_nice: true,
         ..Attach::json(&program.path, &program.library, &file)
     };
-    let observer = attach.start()?;
-    let done = running.go()?;
-    let ending = observer.stop()?;
-    fs::remove_file(&file)?;
-    Ok(Round::new(done, Some(ending.into())))
+    attach.observe(program, &load)
 }
 
 fn show(points: &[Point]) -> String {

@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use super::Result;
 use super::child::Ended;
+use super::program::{Load, Program};
+use super::rounds::Round;
 use super::told::Told;
 use super::trim::Trim;
 
@@ -123,6 +125,19 @@ impl<'a> Attach<'a> {
             command.args(["--buffer", buffer]);
         }
         command
+    }
+
+    /// One run of `program` under it. The program stands with its libraries loaded when the observer comes, so that
+    /// the very first call is seen. The output is not kept.
+    pub fn observe(&self, program: &Program, load: &Load) -> Result<Round> {
+        let running = program.start(load)?;
+        let observer = self.start()?;
+        let done = running.go()?;
+        let ending = observer.stop()?;
+        if self.output != Output::SlowReader {
+            fs::remove_file(self.file)?;
+        }
+        Ok(Round::new(done, Some(ending.into())))
     }
 
     /// Starts it, and waits until its probes are in place.
