@@ -142,12 +142,22 @@ impl Capture {
     }
 
     /// Ends it the way a user does, and reads everything it said.
-    pub fn stop(mut self) -> Captured {
+    pub fn stop(self) -> Captured {
+        self.stop_where(|_| true)
+    }
+
+    /// The same, of one process: others may run the same program or library meanwhile.
+    pub fn stop_of(self, pid: u64) -> Captured {
+        self.stop_where(|seen| seen == pid)
+    }
+
+    fn stop_where(mut self, is_ours: impl Fn(u64) -> bool) -> Captured {
         let classic = self.classic.take();
-        signal(self.child.id(), "INT");
-        let captured = self.finish();
+        self.signal("INT");
+        let captured = self.finish().of_processes(&is_ours);
         if let Some(classic) = classic {
-            captured.assert_same_events(&classic.stop());
+            let classic = classic.stop().of_processes(&is_ours);
+            captured.assert_same_events(&classic);
         }
         captured
     }
@@ -161,6 +171,11 @@ impl Capture {
             &self.dir.path().join("lines"),
             std::mem::take(&mut self.said),
         )
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, name: &str) {
+        signal(self.child.id(), name);
     }
 
     /// Ends it as nothing can be caught.
@@ -241,14 +256,21 @@ impl Captured {
         }
     }
 
+    fn of_processes(mut self, is_ours: impl Fn(u64) -> bool) -> Self {
+        self.conns.retain(|_, conn| is_ours(conn.pid));
+        let of = |line: &Value| line["pid"].as_u64().is_none_or(&is_ours);
+        self.lines.retain(of);
+        self
+    }
+
     /// Demands that nothing is missing, by the lines and by the summary.
     pub fn assert_whole(&self) {
         assert_eq!(self.gaps, Vec::<Value>::new(), "{}", self.stderr);
         assert!(self.stderr.contains("lost: nothing"), "{}", self.stderr);
     }
 
-    /// Demands that another observer of the same processes saw the same calls, with the same bytes, in the same
-    /// order on each connection.
+    /// Demands that another observer of the same processes, stopped after this one, saw the same calls, with the
+    /// same bytes, in the same order on each connection.
     pub fn assert_same_events(&self, classic: &Self) {
         let (ours, theirs) = (self.events(), classic.events());
         let brief = |events: &[Vec<Value>]| -> Vec<String> {
@@ -266,6 +288,27 @@ impl Captured {
                 classic.stderr
             );
         }
+        let later = classic.ends();
+        for (end, count) in self.ends() {
+            assert!(
+                later.get(&end).is_some_and(|later| *later >= count),
+                "planned sites saw {count} ends {end:?}, classic ones {later:?}"
+            );
+        }
+    }
+
+    /// How many connections ended for which reason, told by which function; those apart that were open to the end
+    /// of the capture, which another observer may have seen end a moment later.
+    fn ends(&self) -> BTreeMap<(&str, &str), usize> {
+        let mut ends = BTreeMap::new();
+        for line in self.lines.iter().filter(|line| line["type"] == "tls.close") {
+            let [reason, function] =
+                ["reason", "function"].map(|key| line[key].as_str().unwrap_or_default());
+            if reason != "detached" {
+                *ends.entry((reason, function)).or_default() += 1;
+            }
+        }
+        ends
     }
 
     /// What happened on each connection in each direction, without the moment and the names that a run makes up. Between
@@ -279,9 +322,11 @@ impl Captured {
             let direction = line["direction"].as_str().unwrap_or_default();
             let known = conns.entry((name, direction)).or_default();
             let mut line = line.clone();
-            // The thread of an end is that of the last call to return, which may be another one's.
+            // The thread of an end is that of the last call to return, which may be another one's; its reason is
+            // compared apart.
             let own: &[&str] = match line["type"].as_str() {
                 Some("tls.data") => &["ts", "conn"],
+                Some("tls.close") => &["ts", "conn", "tid", "reason", "function"],
                 _ => &["ts", "conn", "tid"],
             };
             for own in own {
@@ -343,6 +388,12 @@ impl Conn {
             stream.extend(bytes);
         }
     }
+}
+
+/// Of one field of all lines of a kind.
+pub fn sum(lines: &[Value], kind: &str, field: &str) -> u64 {
+    let lines = lines.iter().filter(|line| line["type"] == kind);
+    lines.filter_map(|line| line[field].as_u64()).sum()
 }
 
 /// A file of these tests' own.

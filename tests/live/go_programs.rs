@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::capture::{Capture, temp_file};
-use crate::peer::{Peer, SERVER_PORT, assert_crosswise, noise, of_process};
+use crate::peer::{Peer, SERVER_PORT, assert_crosswise, noise};
 use crate::support::{require, sample};
 use crate::{is_extended, is_root, program};
 
@@ -42,7 +42,7 @@ fn compare_server(what: &str, name: &str, arguments: &[&str]) {
     clients.extend(peer.fetch(server.port, &["/small"]));
     let pid = server.pid();
     drop(server);
-    let captured = of_process(capture.stop(), pid);
+    let captured = capture.stop_of(pid);
     assert_crosswise(what, &captured, &clients);
 }
 
@@ -157,7 +157,7 @@ fn root_rclone_and_caddy_over_http2() {
         assert!(std::fs::read(peer.dir().join("copied").join(name)).unwrap() == *bytes);
     }
     let mut ends = captures.into_iter().zip(pids).map(|(capture, pid)| {
-        let captured = of_process(capture.stop(), pid);
+        let captured = capture.stop_of(pid);
         captured.assert_whole();
         let streams = captured.streams();
         let sizes: Vec<_> = streams.iter().map(|(w, r)| (w.len(), r.len())).collect();

@@ -1,37 +1,9 @@
 //! Bounds that a user sets, and losses: cut, counted and told, never silent.
 
-use std::path::Path;
+use agentsight_testbins::run::Running;
 
-use agentsight_testbins::Testbin;
-use agentsight_testbins::run::{Endpoint, Running, read_logs};
-
-use crate::capture::{Capture, Captured};
-use crate::testbins::testbin;
-
-/// Runs the pair under a capture, and tells what was captured and what the pair logged.
-fn run_pair(
-    pair: &Testbin,
-    capture: Capture,
-    iterations: &str,
-    size: &str,
-) -> (Captured, Vec<Endpoint>) {
-    let log = tempfile::tempdir().unwrap();
-    let options = ["--iterations", iterations, "--size", size, "--log"];
-    let options = [&options[..], &[log.path().to_str().unwrap()]].concat();
-    let running = Running::start(pair, &options).unwrap();
-    running.finish().unwrap();
-    (capture.stop(), read_logs(Path::new(log.path())).unwrap())
-}
-
-fn logged_bytes(logged: &[Endpoint]) -> u64 {
-    let lengths = logged.iter().map(|end| end.written.len() + end.read.len());
-    lengths.sum::<usize>() as u64
-}
-
-fn sum(lines: &[serde_json::Value], kind: &str, field: &str) -> u64 {
-    let lines = lines.iter().filter(|line| line["type"] == kind);
-    lines.filter_map(|line| line[field].as_u64()).sum()
-}
+use crate::capture::{Capture, sum};
+use crate::testbins::{logged_bytes, run_pair, testbin};
 
 /// `--max-bytes` keeps the first bytes of each call and tells the rest as a gap.
 #[test]
@@ -40,7 +12,8 @@ fn root_max_bytes_cuts_and_tells() {
         return;
     };
     let capture = Capture::start_alone(&pair.path, &["--max-bytes", "10"]);
-    let (captured, logged) = run_pair(&pair, capture, "3", "500");
+    let logged = run_pair(&pair, "3", "500");
+    let captured = capture.stop();
     let client = logged.iter().find(|end| end.role == "client").unwrap();
     let mut conns = captured.conns.values();
     let conn = conns.find(|conn| conn.written.len() >= 1000).unwrap();
@@ -64,7 +37,8 @@ fn root_too_little_memory_shows_as_gaps() {
         return;
     };
     let capture = Capture::start_alone(&pair.path, &["--buffer", "256K"]);
-    let (captured, logged) = run_pair(&pair, capture, "2000", "16000");
+    let logged = run_pair(&pair, "2000", "16000");
+    let captured = capture.stop();
     let lost = sum(&captured.gaps, "tls.gap", "bytes");
     assert!(lost > 0, "256 KiB held 64 MB?");
     let is_full =
@@ -74,6 +48,28 @@ fn root_too_little_memory_shows_as_gaps() {
     let said = &captured.stderr;
     assert_eq!(lost + kept, logged_bytes(&logged), "{said}");
     assert!(said.contains("-full ("), "{said}");
+}
+
+/// An observer that gets no turn at all: the kernel side finds no room, and what it counts is what the gaps tell.
+#[test]
+fn root_a_full_ring_shows_as_gaps() {
+    let Some(pair) = testbin("openssl/pair", "dyn-O2") else {
+        return;
+    };
+    let capture = Capture::start_alone(&pair.path, &["--buffer", "256K"]);
+    capture.signal("STOP");
+    let logged = run_pair(&pair, "500", "16000");
+    capture.signal("CONT");
+    let captured = capture.stop();
+    let said = &captured.stderr;
+    assert!(
+        captured.gaps.iter().any(|gap| gap["cause"] == "ring-full"),
+        "{said}"
+    );
+    let lost = sum(&captured.gaps, "tls.gap", "bytes");
+    let kept = sum(&captured.lines, "tls.data", "len");
+    assert_eq!(lost + kept, logged_bytes(&logged), "{said}");
+    assert!(said.contains("lost: ring-full ("), "{said}");
 }
 
 /// `--max-events` and `--duration` end a run by themselves.
@@ -133,7 +129,8 @@ fn root_older_kernels_capture_the_same() {
         return;
     };
     let capture = Capture::without("uprobe_multi,bpf_loop", &pair.path);
-    let (captured, logged) = run_pair(&pair, capture, "3", "1000000");
+    let logged = run_pair(&pair, "3", "1000000");
+    let captured = capture.stop();
     captured.assert_whole();
     let mut logged: Vec<_> = logged
         .into_iter()

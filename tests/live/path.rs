@@ -10,12 +10,12 @@ use std::thread;
 use std::time::Duration;
 
 use agentsight_testbins::Testbin;
-use agentsight_testbins::run::{Endpoint, Running, read_logs};
+use agentsight_testbins::run::Running;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::capture::{Capture, Captured, read, signal, wait_for};
-use crate::testbins::testbin;
+use crate::capture::{Capture, Captured, read, signal, sum, wait_for};
+use crate::testbins::{logged_bytes, run_pair, testbin};
 
 /// A capture whose lines the test reads itself, or does not.
 struct Unread {
@@ -72,25 +72,6 @@ impl Unread {
     }
 }
 
-fn run_pair(pair: &Testbin, iterations: &str, size: &str) -> Vec<Endpoint> {
-    let log = tempfile::tempdir().unwrap();
-    let options = ["--iterations", iterations, "--size", size, "--log"];
-    let options = [&options[..], &[log.path().to_str().unwrap()]].concat();
-    let running = Running::start(pair, &options).unwrap();
-    running.finish().unwrap();
-    read_logs(log.path()).unwrap()
-}
-
-fn sum(lines: &[Value], kind: &str, field: &str) -> u64 {
-    let lines = lines.iter().filter(|line| line["type"] == kind);
-    lines.filter_map(|line| line[field].as_u64()).sum()
-}
-
-fn logged_bytes(logged: &[Endpoint]) -> u64 {
-    let lengths = logged.iter().map(|end| end.written.len() + end.read.len());
-    lengths.sum::<usize>() as u64
-}
-
 /// A reader that stops reading would lose data in silence, take all memory, or slow the program down.
 #[test]
 fn root_an_unread_pipe_loses_what_gaps_tell() {
@@ -107,7 +88,8 @@ fn root_an_unread_pipe_loses_what_gaps_tell() {
         grown < buffer + (16 << 20) + (12 << 20),
         "{grown} bytes more"
     );
-    assert!(grown > buffer / 3, "{grown} bytes: nothing waited");
+    // The queue is half of it, less what is kept for headers.
+    assert!(grown > buffer / 8 * 3, "{grown} bytes: nothing waited");
     let (lines, said) = capture.finish();
     let gaps: Vec<_> = lines
         .iter()

@@ -189,13 +189,6 @@ pub fn assert_crosswise(what: &str, captured: &Captured, other: &Streams) {
     assert!(ours == other, "{what}: same lengths, other bytes");
 }
 
-/// Of all captured connections those of one process: others may run the same program meanwhile.
-pub fn of_process(captured: Captured, pid: u64) -> Captured {
-    let mut captured = captured;
-    captured.conns.retain(|_, conn| conn.pid == pid);
-    captured
-}
-
 /// Comments that don't compress.
 pub fn noise(length: usize) -> Vec<u8> {
     let mut random = Random(3);

@@ -11,7 +11,6 @@ use std::time::Duration;
 use agentsight_testbins::run::read_logs;
 
 use crate::capture::{Capture, Captured, Conn};
-use crate::peer::of_process;
 use crate::rust_agent::{Agent, Run, agents, assert_same, named};
 use crate::{is_extended, program};
 
@@ -312,7 +311,7 @@ fn root_rust_two_libraries_in_python() {
     drop(child.stdin.take());
     let pid = u64::from(child.id());
     assert!(child.wait().unwrap().success());
-    let captured = of_process(capture.stop(), pid);
+    let captured = capture.stop_of(pid);
     captured.assert_whole();
     let ends = logs.iter().flat_map(|log| read_logs(log.path()).unwrap());
     let mut logged: Vec<_> = ends.map(|end| (end.written, end.read)).collect();

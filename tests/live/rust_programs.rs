@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::capture::{Capture, Captured};
-use crate::peer::{Peer, assert_crosswise, noise, of_process};
+use crate::peer::{Peer, assert_crosswise, noise};
 use crate::support::{require, sample};
 use crate::{is_extended, is_root, program};
 
@@ -72,7 +72,7 @@ fn assert_joined(what: &str, captured: &Captured) {
 fn compare(what: &str, peer: Peer, file: &Path, command: &mut Command) -> Captured {
     let capture = Capture::start(file, &[]);
     let (pid, _) = peer.run(command);
-    let captured = of_process(capture.stop(), pid);
+    let captured = capture.stop_of(pid);
     assert_crosswise(what, &captured, &peer.finish());
     assert_joined(what, &captured);
     captured
@@ -113,7 +113,7 @@ fn root_uv() {
     let capture = Capture::start(&uv, &[]);
     let (pid, _) = peer.run(&mut command);
     assert!(std::fs::read(data).unwrap() == noise(300_000));
-    let captured = of_process(capture.stop(), pid);
+    let captured = capture.stop_of(pid);
     assert_crosswise("uv", &captured, &peer.finish());
     assert_joined("uv", &captured);
     assert_said(&captured, b"GET /simple/demo-package/ HTTP/1.1");
@@ -194,7 +194,7 @@ fn root_codex() {
     let (pid, out) = peer.run(&mut command);
     let answer = String::from_utf8(out.stdout).unwrap();
     assert!(answer.contains("`parse_port`"), "{answer}");
-    let captured = of_process(capture.stop(), pid);
+    let captured = capture.stop_of(pid);
     let mut served = peer.finish();
     for (written, _) in &mut served {
         // With the answer complete, codex does not read on to the end of the body.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::capture::Capture;
-use crate::peer::{Peer, assert_crosswise, noise, of_process};
+use crate::peer::{Peer, assert_crosswise, noise};
 use crate::support::require;
 use crate::{assert_nameless, is_extended, is_root, program, wheels};
 
@@ -70,7 +70,7 @@ fn root_cryptography() {
     let capture = Capture::start(&library, &[]);
     let mut command = python(&peer, &wheels, PYOPENSSL_PAIR, &[]).unwrap();
     let (pid, _) = peer.run(&mut command);
-    let captured = of_process(capture.stop(), pid);
+    let captured = capture.stop_of(pid);
     // The server's log; the client's is the same crosswise.
     let served = peer.finish();
     let both: Vec<_> = served
@@ -109,7 +109,7 @@ fn root_curl_cffi() {
     let url = format!("{}/body", peer.url());
     let mut command = python(&peer, &wheels, CURL_CFFI_CLIENT, &[&url]).unwrap();
     let (pid, _) = peer.run(&mut command);
-    let captured = of_process(capture.stop(), pid);
+    let captured = capture.stop_of(pid);
     assert_crosswise("curl_cffi", &captured, &peer.finish());
 }
 
@@ -129,7 +129,7 @@ fn root_curl_cffi_record_by_record() {
     let url = format!("{}/body", peer.url());
     let mut command = python(&peer, folder.path(), CURL_CFFI_CLIENT, &[&url]).unwrap();
     let (pid, _) = peer.run(&mut command);
-    let captured = of_process(capture.stop(), pid);
+    let captured = capture.stop_of(pid);
     for conn in captured.conns.values() {
         let functions = ["boringssl::seal_scatter", "boringssl::open_gather"];
         assert_eq!(conn.functions, functions);
@@ -215,7 +215,7 @@ fn root_grpcio() {
     let capture = Capture::start(&library, &[]);
     let mut command = python(&peer, &wheels, GRPC_PAIR, &[]).unwrap();
     let (pid, _) = peer.run(&mut command);
-    let captured = of_process(capture.stop(), pid);
+    let captured = capture.stop_of(pid);
     captured.assert_whole();
     let streams = captured.streams();
     let sizes: Vec<_> = streams.iter().map(|(w, r)| (w.len(), r.len())).collect();

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::capture::{Capture, temp_file};
-use crate::peer::{Lonely, Peer, SERVER_PORT, assert_crosswise, noise, of_process};
+use crate::peer::{Lonely, Peer, SERVER_PORT, assert_crosswise, noise};
 use crate::support::{require, sample, scramble};
 use crate::{assert_nameless, is_extended, is_root, program, skip, stripped};
 
@@ -80,7 +80,7 @@ fn javascript_posts(what: &str, runtime: &Path, (name, text): Script) {
     command.args([name, &peer.url()]);
     command.env("NODE_EXTRA_CA_CERTS", peer.cert());
     let (pid, _) = peer.run(&mut command);
-    let captured = of_process(capture.stop(), pid);
+    let captured = capture.stop_of(pid);
     assert_crosswise(what, &captured, &peer.finish());
 }
 
@@ -94,7 +94,7 @@ fn bun_serves(what: &str, bun: &Path) {
     clients.extend(peer.fetch(server.port, &["/four"]));
     let pid = server.pid();
     server.finish();
-    let captured = of_process(capture.stop(), pid);
+    let captured = capture.stop_of(pid);
     assert_crosswise(what, &captured, &clients);
 }
 
@@ -249,7 +249,7 @@ fn root_cargo() {
         )
         .env("RUSTC", rustc());
     let (pid, _) = peer.run(&mut command);
-    let captured = of_process(capture.stop(), pid);
+    let captured = capture.stop_of(pid);
     assert_crosswise("cargo, stripped", &captured, &peer.finish());
     let read = captured.all_bytes();
     assert!(memchr::memmem::find(&read, b"GET /demo-crate.crate HTTP/1.1").is_some());
@@ -318,7 +318,7 @@ fn root_s_server_through_bio_f_ssl() {
     clients.extend(peer.fetch(server.port, &["/body.txt"]));
     let pid = server.pid();
     drop(server);
-    let captured = of_process(capture.stop(), pid);
+    let captured = capture.stop_of(pid);
     assert_crosswise("openssl s_server -WWW", &captured, &clients);
 }
 

@@ -73,6 +73,21 @@ fn assert_same(what: &str, captured: &Captured, logged: &[Endpoint]) {
     }
 }
 
+/// Runs the pair to its end: what it says that it wrote and read.
+pub fn run_pair(pair: &Testbin, iterations: &str, size: &str) -> Vec<Endpoint> {
+    let log = tempfile::tempdir().unwrap();
+    let options = ["--iterations", iterations, "--size", size];
+    let running = Running::start(pair, &with_log(&options, log.path())).unwrap();
+    running.finish().unwrap();
+    read_logs(log.path()).unwrap()
+}
+
+/// In both directions of all ends.
+pub fn logged_bytes(logged: &[Endpoint]) -> u64 {
+    let lengths = logged.iter().map(|end| end.written.len() + end.read.len());
+    lengths.sum::<usize>() as u64
+}
+
 fn with_log<'o>(options: &[&'o str], log: &'o Path) -> Vec<&'o str> {
     let log = ["--log", log.to_str().unwrap()];
     options.iter().copied().chain(log).collect()

@@ -31,7 +31,10 @@ func Talk(messages C.int) C.int {
 	if err != nil {
 		return -2
 	}
+	// Its last Write has returned before Talk does: a program that ends earlier has not written it.
+	echoed := make(chan struct{})
 	go func() {
+		defer close(echoed)
 		conn, err := listener.Accept()
 		if err == nil {
 			io.CopyN(conn, conn, 5*int64(messages))
@@ -49,5 +52,6 @@ func Talk(messages C.int) C.int {
 		total += n
 	}
 	conn.Close()
+	<-echoed
 	return C.int(total)
 }
