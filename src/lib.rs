@@ -26,6 +26,7 @@
 //! * [`output`]: from records to a sink: the same frames give the same output.
 //! * [`record`]: frames in a file, and back.
 //! * `doctor` (feature `bpf`): what this machine can do, tried out.
+//! * [`select`]: which processes a user asks for.
 //! * [`host`]: who uses a file; the only reader of /proc.
 //! * `pipeline` (feature `bpf`): wires all this, owns the threads. [`cli`]: the command line.
 //!
@@ -60,6 +61,7 @@ pub mod pipeline;
 pub mod plan;
 pub mod record;
 pub mod redact;
+pub mod select;
 pub mod sink;
 pub mod stream;
 pub mod symdb;

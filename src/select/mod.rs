@@ -1,0 +1,180 @@
+//! Which processes a user asks for, as plain data, and whether what is known of a process fits. No /proc here, no
+//! kernel: `host` tells what is known, `pipeline` and `discover` ask.
+//!
+//! As with `pgrep`, all kinds of selectors that are given must fit, and of one kind any one value.
+
+use std::path::{Path, PathBuf};
+
+use globset::{Glob, GlobBuilder};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// What a user asks for. Empty: everybody.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// Executables, by where they are: as the processes see them, if a container is asked for too.
+    pub binaries: Vec<PathBuf>,
+    /// Cgroups (v2), as absolute paths below its mount point; those below them count.
+    pub cgroups: Vec<PathBuf>,
+    /// Names of processes, as in /proc/PID/comm.
+    pub comms: Vec<Pattern>,
+    /// Containers: a name, an id, or the beginning of one.
+    pub containers: Vec<String>,
+    /// Paths of executables.
+    pub exes: Vec<Pattern>,
+    /// Process ids, as we see them.
+    pub pids: Vec<u32>,
+    /// User ids.
+    pub users: Vec<u32>,
+    /// Children of these processes, and theirs, whatever they are.
+    pub follow: bool,
+}
+
+/// A glob, or a plain name.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    text: String,
+    glob: globset::GlobMatcher,
+}
+
+impl Pattern {
+    /// `*` and `?` do not match `/`, `**` does.
+    ///
+    /// # Errors
+    /// It is no glob.
+    pub fn new(text: &str) -> Result<Self> {
+        let glob: Result<Glob, globset::Error> =
+            GlobBuilder::new(text).literal_separator(true).build();
+        let glob = glob.map_err(|error| Error::new(ErrorKind::Usage, error.to_string()))?;
+        Ok(Self {
+            text: text.to_owned(),
+            glob: glob.compile_matcher(),
+        })
+    }
+
+    /// As it was given.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether all of `text` fits.
+    pub fn matches(&self, text: impl AsRef<Path>) -> bool {
+        self.glob.is_match(text)
+    }
+}
+
+/// In which container a process runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Container {
+    /// `docker`, `containerd`, `cri-o`, `podman`; of an unknown one, nothing.
+    pub engine: Option<String>,
+    /// In full.
+    pub id: String,
+    /// As users call it.
+    pub name: Option<String>,
+    /// What it was made from.
+    pub image: Option<String>,
+    /// The pod's name in Kubernetes.
+    pub pod: Option<String>,
+    /// The pod's namespace in Kubernetes.
+    pub namespace: Option<String>,
+}
+
+impl Container {
+    /// Whether `wanted` is its name, or its id, or the beginning of that.
+    pub fn is_called(&self, wanted: &str) -> bool {
+        let is_id = wanted.len() >= 4 && self.id.starts_with(wanted);
+        is_id || self.name.as_deref() == Some(wanted)
+    }
+}
+
+/// Where a process runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Its cgroup (v2), as an absolute path below the mount point.
+    pub cgroup: PathBuf,
+    /// Its container, if it is in one.
+    pub container: Option<Container>,
+}
+
+impl Selection {
+    /// Nothing but processes themselves, with no property asked for: everybody, or those with a pid.
+    pub fn has_rules(&self) -> bool {
+        !(self.binaries.is_empty() && self.comms.is_empty() && self.exes.is_empty())
+            || !(self.cgroups.is_empty() && self.containers.is_empty() && self.users.is_empty())
+    }
+
+    /// Whether an executable fits, by its path as its process sees it, the place that is meant included or not.
+    pub fn fits_exe(&self, path: &Path) -> bool {
+        let named = self.binaries.iter().any(|binary| binary == path);
+        let is_free = self.binaries.is_empty() && self.exes.is_empty();
+        is_free || named || self.exes.iter().any(|exe| exe.matches(path))
+    }
+
+    /// Whether a process's name fits.
+    pub fn fits_comm(&self, comm: &str) -> bool {
+        self.comms.is_empty() || self.comms.iter().any(|known| known.matches(comm))
+    }
+
+    /// Whether the place fits where a process runs.
+    pub fn fits_place(&self, place: &Place) -> bool {
+        let in_cgroup = |wanted: &PathBuf| place.cgroup.starts_with(wanted);
+        let is_container = |wanted: &String| {
+            let container = place.container.as_ref();
+            container.is_some_and(|container| container.is_called(wanted))
+        };
+        (self.cgroups.is_empty() || self.cgroups.iter().any(in_cgroup))
+            && (self.containers.is_empty() || self.containers.iter().any(is_container))
+    }
+
+    /// Whether a user's processes fit.
+    pub fn fits_user(&self, uid: u32) -> bool {
+        self.users.is_empty() || self.users.contains(&uid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Kinds are joined with "and", values of a kind with "or".
+    #[test]
+    fn all_kinds_any_value() {
+        let selection = Selection {
+            comms: vec![Pattern::new("node*").unwrap(), Pattern::new("bun").unwrap()],
+            users: vec![1000],
+            containers: vec!["web".into(), "0123".into()],
+            ..Selection::default()
+        };
+        assert!(selection.fits_comm("bun") && selection.fits_comm("nodejs"));
+        assert!(!selection.fits_comm("bunny"));
+        assert!(selection.fits_user(1000) && !selection.fits_user(0));
+        let container = |name: &str, id: &str| Place {
+            cgroup: "/a/b".into(),
+            container: Some(Container {
+                id: id.into(),
+                name: Some(name.into()),
+                ..Container::default()
+            }),
+        };
+        assert!(selection.fits_place(&container("web", "ff")));
+        assert!(selection.fits_place(&container("other", "0123456789")));
+        assert!(!selection.fits_place(&container("webs", "ff")));
+        assert!(!selection.fits_place(&Place::default()));
+        assert!(selection.fits_exe(Path::new("/bin/sh")));
+    }
+
+    /// A path's parts are what stars stand for.
+    #[test]
+    fn globs_stop_at_slashes() {
+        let pattern = Pattern::new("/opt/*/node").unwrap();
+        assert!(pattern.matches("/opt/x/node"));
+        assert!(!pattern.matches("/opt/x/y/node"));
+        assert!(
+            Pattern::new("/opt/**/node")
+                .unwrap()
+                .matches("/opt/x/y/node")
+        );
+        assert!(Pattern::new("[").is_err());
+    }
+}
