@@ -378,7 +378,7 @@ static __always_inline bool begin_cipher_call(struct pt_regs *ctx, struct cipher
 	call->cookie = bpf_get_attach_cookie(ctx);
 	call->half.direction = direction;
 	current_process(&call->half.process);
-	if (!is_followed(&call->half.process, true))
+	if (!is_followed(&call->half.process))
 		return false;
 	if (read_cipher_call(ctx, call))
 		return true;

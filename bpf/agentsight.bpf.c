@@ -13,6 +13,7 @@
 #include "count.h"
 #include "process.h"
 #include "emit.h"
+#include "track.h"
 #include "conn.h"
 #include "nspr.h"
 #include "guard.h"

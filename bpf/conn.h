@@ -12,6 +12,26 @@ static __always_inline __u64 new_conn_id(void)
 	return (bpf_ktime_get_boot_ns() << 10) | (bpf_get_smp_processor_id() & 1023);
 }
 
+/* Where nobody asked for processes, they are told of when they first speak. */
+static __noinline int tell_user(const struct process_key *process)
+{
+	struct process_facts *facts;
+	__u8 yes = 1;
+
+	if (!process || bpf_map_update_elem(&told, process, &yes, BPF_NOEXIST))
+		return 0;
+	facts = new_facts((void *)bpf_get_current_task());
+	if (facts)
+		tell_process((void *)bpf_get_current_task(), facts, KIND_SEEN, NULL);
+	return 0;
+}
+
+static __always_inline void note_user(const struct process_key *process)
+{
+	if (tell_users)
+		tell_user(process);
+}
+
 static __always_inline struct conn *find_conn(const struct conn_key *key)
 {
 	return bpf_map_lookup_elem(&conns, key);
@@ -24,6 +44,7 @@ static __always_inline struct conn *find_or_make_conn(const struct conn_key *key
 
 	if (known)
 		return known;
+	note_user(&key->process);
 	bpf_map_update_elem(&conns, key, &fresh, BPF_NOEXIST);
 	return find_conn(key);
 }

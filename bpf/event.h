@@ -19,6 +19,9 @@ enum agentsight_kind {
 	KIND_EXIT = 5,      /* a process that we follow ended (its last thread) */
 	KIND_LOADER = 6,    /* the dynamic loader changed its list of libraries */
 	KIND_SOCKET = 7, /* what is known of a connection's socket; struct socket_names follows */
+	KIND_EXEC = 8,   /* a process that we follow runs another program; so for the next two: */
+	KIND_SEEN = 9,   /* a process that runs already is followed from now on; */
+	KIND_ASK = 10,   /* is this process to be followed? struct process_facts comes behind */
 };
 
 enum agentsight_direction {
@@ -183,12 +186,14 @@ enum agentsight_counter {
 	COUNT_SILENT_RECORDS,  /* TLS records that are no application data: left out */
 	COUNT_NOT_TLS, /* AEAD calls that make or open no TLS record (QUIC, files): left out */
 	COUNT_FORGED_RECORDS, /* records that failed authentication: left out */
+	COUNT_PROCESS_FULL,   /* no room in the table of processes: not followed */
 	COUNT_MAX,
 };
 
-/* A file as the kernel knows it. */
+/* A file as the kernel knows it. Inode numbers are used again, generations are not. */
 struct file_id {
-	__u64 dev; /* s_dev: major << 20 | minor */
+	__u32 dev; /* s_dev: major << 20 | minor */
+	__u32 generation;
 	__u64 ino;
 };
 _Static_assert(sizeof(struct file_id) == 16, "mirrored in src/event/wire.rs");
@@ -200,6 +205,39 @@ struct process_key {
 	__u32 exec_id;
 };
 _Static_assert(sizeof(struct process_key) == 16, "mirrored in src/event/wire.rs");
+
+/* What decides whether a process is followed, asked of user space once for each value. */
+enum agentsight_question {
+	ASK_EXE = 0,   /* struct file_id of its executable */
+	ASK_COMM = 1,  /* its name: 16 bytes */
+	ASK_PLACE = 2, /* cgroup (v2) and mount namespace */
+	ASK_USER = 3,  /* effective user id */
+	ASK_MAX = 4,
+};
+
+struct question {
+	__u64 value[2];
+	__u32 kind; /* enum agentsight_question */
+	__u32 pad;
+};
+_Static_assert(sizeof(struct question) == 24, "mirrored in src/event/wire.rs");
+
+/* The payload of KIND_EXEC, KIND_SEEN and KIND_ASK, of the process that the header names. */
+struct process_facts {
+	__u64 values[ASK_MAX][2]; /* answers to enum agentsight_question */
+	__u64 parent_start;
+	__u32 parent;   /* thread group id, init namespace */
+	__u32 ns_pid;   /* as the process itself knows its id */
+	char path[256]; /* KIND_EXEC, KIND_ASK of an exec: what was asked to be run; else empty */
+};
+_Static_assert(sizeof(struct process_facts) == 336, "mirrored in src/event/wire.rs");
+
+/* Why a process is followed. */
+enum agentsight_track {
+	TRACK_ROOT = 1,  /* the user named this very process */
+	TRACK_RULE = 2,  /* it is as the user asked for */
+	TRACK_CHILD = 4, /* a process that is followed started it */
+};
 
 struct conn_key {
 	struct process_key process;

@@ -194,7 +194,7 @@ int go_enter(struct pt_regs *ctx)
 	struct go_call_key key = {};
 
 	current_process(&key.process);
-	if (!is_followed(&key.process, true))
+	if (!is_followed(&key.process))
 		return 0;
 	if (COOKIE_OP(cookie) == OP_FREE)
 		end_go_conn(ctx, cookie, &key.process);
@@ -361,7 +361,7 @@ int go_leave(struct pt_regs *ctx)
 	struct go_call_key key = {};
 
 	current_process(&key.process);
-	if (!is_followed(&key.process, true))
+	if (!is_followed(&key.process))
 		return 0;
 	if (is_on_go_stack(cookie))
 		leave_go_stack_call(ctx, &key);

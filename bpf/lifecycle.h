@@ -7,7 +7,7 @@ static __always_inline bool fill_followed(struct event_header *header, __u8 kind
 	struct process_key process = {};
 
 	current_process(&process);
-	if (!is_followed(&process, false))
+	if (!is_followed(&process))
 		return false;
 	fill_caller(header, &process);
 	header->kind = kind;
@@ -19,10 +19,15 @@ SEC("raw_tp/sched_process_exit")
 int process_exit(void *ctx)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
+	struct process_key process = {};
 	struct event_header header = {};
 
-	if (BPF_CORE_READ(task, signal, live.counter) == 0 && fill_followed(&header, KIND_EXIT))
-		emit_mark(&header);
+	if (BPF_CORE_READ(task, signal, live.counter) || !fill_followed(&header, KIND_EXIT))
+		return 0;
+	emit_mark(&header);
+	process.start_ns = header.process_start;
+	process.tgid = header.pid;
+	bpf_map_delete_elem(&tracked, &process);
 	return 0;
 }
 
@@ -53,7 +58,7 @@ int identify(void *ctx)
 
 	identity.tgid = bpf_get_current_pid_tgid() >> 32;
 	self_tgid = identity.tgid;
-	identity.file.dev = identity.file.ino = 0;
+	__builtin_memset(&identity.file, 0, sizeof(identity.file));
 	if (fd >= BPF_CORE_READ(table, max_fds))
 		return 0;
 	slots = BPF_CORE_READ(table, fd);

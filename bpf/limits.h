@@ -65,10 +65,19 @@
 /* A connection over something that is no socket is not asked forever. */
 #define GO_SOCKET_TRIES_MAX 8
 
-/* Processes whose membership is remembered; evicted ones are asked again. */
+/* Processes that are followed at one moment (pid_max is 32768 by default). More are counted, not followed. */
+#define TRACKED_MAX 65536
+
+/* Executables, names, places and users that have been judged; evicted ones are asked again. */
+#define ANSWERS_MAX 16384
+
+/* Processes that a user names in one run. */
+#define ROOTS_MAX 1024
+
+/* Processes of which something is remembered; what is evicted is found anew. */
 #define PROCESSES_MAX 8192
 
-/* Executables and libraries that a user names in one run. */
+/* Libraries of one kind in one run. */
 #define FILES_MAX 1024
 
 /* Layers of an NSPR descriptor: Firefox stacks four. */

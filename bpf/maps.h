@@ -222,13 +222,30 @@ struct {
 	__uint(max_entries, GO_TYPES_MAX);
 } go_types SEC(".maps");
 
-/* Executables whose processes are reported. User space writes. */
+/* Processes that are followed, and why: enum agentsight_track. `exec_id` is 0. Made when a process is found, starts,
+ * or runs a program; deleted when it ends. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__type(key, struct file_id);
+	__type(key, struct process_key);
 	__type(value, __u8);
-	__uint(max_entries, FILES_MAX);
-} targets SEC(".maps");
+	__uint(max_entries, TRACKED_MAX);
+} tracked SEC(".maps");
+
+/* What user space has said: ANSWER_*. It alone writes. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, struct question);
+	__type(value, __u8);
+	__uint(max_entries, ANSWERS_MAX);
+} answers SEC(".maps");
+
+/* Processes that the user named, until the next scan finds them. User space writes. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, __u32);
+	__type(value, __u8);
+	__uint(max_entries, ROOTS_MAX);
+} roots SEC(".maps");
 
 /* Files that hold NSS's TLS layer: code in them makes a descriptor a TLS one. User space writes. */
 struct {
@@ -238,13 +255,13 @@ struct {
 	__uint(max_entries, FILES_MAX);
 } nss_files SEC(".maps");
 
-/* Processes already judged: VERDICT_*. Evicted when others need the room. */
+/* Processes that were told of when they first spoke TLS. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__type(key, struct process_key);
 	__type(value, __u8);
 	__uint(max_entries, PROCESSES_MAX);
-} verdicts SEC(".maps");
+} told SEC(".maps");
 
 /* Code addresses already judged as NSS or not, per process. */
 struct code_key {
@@ -260,7 +277,10 @@ struct {
 } nss_code SEC(".maps");
 
 /* Settings, written before load. */
-const volatile bool only_targets = false; /* report only processes that run a file in `targets` */
+const volatile bool only_tracked = false; /* report only processes in `tracked` */
+const volatile bool follow = false;       /* what a process in `tracked` starts is in it, too */
+const volatile bool tell_users = false;   /* tell of each process when it first speaks TLS */
+const volatile __u32 asked = 0;           /* which of enum agentsight_question decide, by bit */
 const volatile __u64 max_bytes = ~0ULL;   /* payload kept per call */
 const volatile __u64 wakeup_bytes = WAKEUP_BYTES; /* as in limits.h, by the ring's size */
 const volatile bool use_bpf_loop = true;          /* false where the kernel has no bpf_loop */

@@ -379,7 +379,7 @@ static __always_inline bool enter_tls(struct pt_regs *ctx)
 				.sp = entry_sp(ctx, cookie) };
 
 	current_process(&call.conn.process);
-	if (!is_followed(&call.conn.process, true))
+	if (!is_followed(&call.conn.process))
 		return false;
 	call.conn.ptr = PT_REGS_PARM1(ctx);
 	call.buf = argument(ctx, COOKIE_BUF(cookie));

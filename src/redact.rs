@@ -298,7 +298,11 @@ impl Redactor {
                 self.mask(key, payload.offset, &mut payload.bytes);
             }
             Message::Close { origin, .. } => self.forget(origin.conn.0),
-            Message::Gap { .. } | Message::Open { .. } | Message::Shutdown(_) => {}
+            Message::Gap { .. }
+            | Message::Missed(_)
+            | Message::Open { .. }
+            | Message::Process(_)
+            | Message::Shutdown(_) => {}
         }
     }
 
@@ -451,7 +455,7 @@ fn overwrite(target: &mut [u8], tag: Option<u32>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Comm;
+    use crate::event::{Comm, ProcessId};
     use crate::stream::{ConnName, Origin, Payload};
     use proptest::prelude::*;
 
@@ -463,7 +467,10 @@ mod tests {
             let mut message = Message::Data {
                 origin: Origin {
                     ts_ns: 0,
-                    pid: 1,
+                    process: ProcessId {
+                        pid: 1,
+                        start_ns: 1,
+                    },
                     tid: 1,
                     comm: Comm::default(),
                     function: Default::default(),

@@ -41,7 +41,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("error", &[]),
-    ("event", &[]),
+    ("event", &["select"]),
     ("host", &["event", "image", "select"]),
     ("image", &[]),
     ("output", &["event", "redact", "sink", "stream"]),
@@ -56,7 +56,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("record", &["event", "output", "redact", "sink"]),
     ("redact", &["event", "stream"]),
     ("select", &[]),
-    ("sink", &["event", "stream"]),
+    ("sink", &["event", "select", "stream"]),
     ("stream", &["event"]),
     ("symdb", &[]),
 ];

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use agentsight::attach::{Session, Settings};
+use agentsight::attach::{Scope, Session, Settings};
 use agentsight::discover::Confidence;
 use agentsight::discover::finding::{Abi, Call, Finding, Function, Report, Site, SiteKind, Sites};
 use agentsight::image::{FileOff, ImageFile, VirtAddr};
@@ -84,7 +84,7 @@ pub fn child() -> Result<()> {
     let report = report(&library)?;
     let plan = ProbePlan::new(&report, image.arch, image.is_64, file.identity())?;
     let mut session = Session::open(&Settings {
-        only_targets: false,
+        scope: Scope::Everybody,
         ring_bytes: 1 << 20,
         max_bytes: u64::MAX,
     })?;

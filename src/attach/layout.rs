@@ -2,6 +2,7 @@
 //! BTF, and against the header's own text.
 
 use super::skel::types;
+use crate::event::process::{FACTS_LEN, Property, Sighting};
 use crate::event::wire::{self, Counter, GoTypeKind};
 use crate::event::{Comm, ConnId, Direction, Event, Missing, Role, Trust};
 
@@ -165,8 +166,57 @@ fn connections_decode_as_the_kernel_lays_them_out() {
     let state = wire::decode_conn(&bytes_of(&key), &bytes_of(&conn)).expect("long enough");
     assert_eq!((state.process.start_ns, state.process.pid), (1, 2));
     assert_eq!((state.id, state.totals), (ConnId(5), [6, 7]));
-    let file = types::file_id { dev: 8, ino: 9 };
-    assert_eq!(bytes_of(&file), wire::file_id(8, 9));
+    let file = types::file_id {
+        dev: 8,
+        generation: 7,
+        ino: 9,
+    };
+    assert_eq!(bytes_of(&file), wire::file_id(8, 7, 9).0);
+}
+
+/// What is told of a process lands where the decoder reads it, and is asked in the form that the kernel side looks up.
+#[test]
+fn processes_decode_as_the_kernel_lays_them_out() {
+    let mut path = [0; 256];
+    path[..3].copy_from_slice(&[b'a' as i8, b'/' as i8, b'b' as i8]);
+    let facts = types::process_facts {
+        values: [
+            [1, 2],
+            [u64::from_ne_bytes(*b"node\0\0\0\0"), 0],
+            [3, 4],
+            [5, 0],
+        ],
+        parent_start: 6,
+        parent: 7,
+        ns_pid: 8,
+        path,
+    };
+    assert_eq!(size_of_val(&facts), FACTS_LEN);
+    let mut record = bytes_of(&types::event_header {
+        kind: 10,
+        len: FACTS_LEN as u32,
+        ..header()
+    });
+    record.extend(bytes_of(&facts));
+    let Ok(Event::Process(sighted)) = wire::decode(&record) else {
+        panic!("not decoded");
+    };
+    assert_eq!(sighted.why, Sighting::Asked);
+    let facts = &sighted.facts;
+    assert_eq!(facts.exe().0[..8], 1_u64.to_ne_bytes());
+    assert_eq!((facts.comm().text(), facts.uid()), ("node".into(), 5));
+    assert_eq!((facts.mount_namespace(), facts.ns_pid), (4, 8));
+    assert_eq!((facts.parent.start_ns, facts.parent.pid), (6, 7));
+    assert_eq!(facts.path, b"a/b");
+    let question = types::question {
+        value: [3, 4],
+        kind: 2,
+        pad: 0,
+    };
+    assert_eq!(
+        bytes_of(&question),
+        facts.question(Property::Place).encode()
+    );
 }
 
 /// The table of halves reads as the kernel writes it.

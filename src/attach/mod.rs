@@ -26,12 +26,13 @@ use std::sync::Arc;
 
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{
-    Link, MapCore, MapFlags, ProgramAttachType, ProgramInput, ProgramMut, UprobeMultiOpts,
-    UprobeOpts,
+    Iter, IterOpts, Link, MapCore, MapFlags, ProgramAttachType, ProgramInput, ProgramMut,
+    UprobeMultiOpts, UprobeOpts,
 };
 
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::event::frame::Frame;
+use crate::event::process::{FileId, Property, Question};
 use crate::event::queue::Queue;
 use crate::event::{Function, wire};
 use crate::image::{FileIdentity, FileOff};
@@ -56,12 +57,37 @@ const WAKEUP_BYTES: u64 = 1 << 20;
 /// What is fixed when the object is loaded.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Report only processes that run a file named with [`Session::add_target`].
-    pub only_targets: bool,
+    /// Whom to report.
+    pub scope: Scope,
     /// Size of the ring buffer in bytes; rounded up to a power of two.
     pub ring_bytes: u32,
     /// Payload bytes to keep of each call.
     pub max_bytes: u64,
+}
+
+/// Whom to report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Everybody; of processes, only that they speak.
+    Everybody,
+    /// Everybody; processes are told of when they start.
+    Machine,
+    /// Those that are named with [`Session::add_root`], and those of which all these properties have been answered with
+    /// yes ([`Session::answer`]).
+    Selected {
+        /// A set of [`Property::bit`].
+        asked: u32,
+        /// And what they start, whatever it is.
+        follow: bool,
+    },
+}
+
+impl Scope {
+    /// Nobody, until somebody is named.
+    pub const NOBODY: Self = Self::Selected {
+        asked: 0,
+        follow: false,
+    };
 }
 
 /// A probed function, as the `function` index of events names it.
@@ -73,9 +99,15 @@ pub struct ProbedFunction {
     pub name: String,
 }
 
+/// The probes of one file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ProbesId(u32);
+
 /// What came of attaching one plan.
 #[derive(Debug, Default)]
 pub struct Attached {
+    /// The name of these probes, for [`Session::release`].
+    pub probes: ProbesId,
     /// Probed functions.
     pub functions: usize,
     /// Functions that the kernel refused a probe for, with its reason.
@@ -101,6 +133,8 @@ pub struct Misfit {
 pub struct Session {
     // Before the skeleton, so that they are dropped first.
     links: Vec<Link>,
+    /// Those on files.
+    probes: BTreeMap<ProbesId, Vec<Link>>,
     /// Those that may have to go earlier, by their function's index.
     guarded: BTreeMap<u16, Guarded>,
     skel: AgentsightSkel<'static>,
@@ -110,11 +144,13 @@ pub struct Session {
     go_facts: u32,
     /// What sockets do is told.
     watches_sockets: bool,
+    scope: Scope,
     /// Who is told the functions' names.
     names: Option<Arc<Queue>>,
 }
 
 struct Guarded {
+    probes: ProbesId,
     /// Held: dropping them takes the probes away.
     _links: Vec<Link>,
     name: String,
@@ -131,12 +167,14 @@ impl Session {
         let skel = load(settings, &features)?;
         let mut session = Self {
             links: Vec::new(),
+            probes: BTreeMap::new(),
             guarded: BTreeMap::new(),
             skel,
             features,
             functions: Vec::new(),
             go_facts: 0,
             watches_sockets: false,
+            scope: settings.scope,
             names: None,
         };
         // Also tells the kernel side who we are, so that nothing of us is ever reported.
@@ -149,17 +187,86 @@ impl Session {
         self.names = Some(queue);
     }
 
-    /// From now on, the end of a process is told.
+    /// From now on, ends of processes are told, and what else the scope needs. Those that run already are told of with
+    /// the next [`Session::scan`].
     ///
     /// # Errors
     /// The kernel refuses.
     pub fn follow_processes(&mut self) -> Result<()> {
-        let program = &self.skel.progs.process_exit;
-        let link = program
-            .attach_raw_tracepoint("sched_process_exit")
-            .blame(|| "failed to attach to tracepoint sched_process_exit")?;
-        self.links.push(link);
+        let progs = &self.skel.progs;
+        let mut wanted = vec![(&progs.process_exit, "sched_process_exit")];
+        if self.scope != Scope::Everybody {
+            wanted.push((&progs.process_execed, "sched_process_exec"));
+        }
+        if let Scope::Selected { asked, .. } = self.scope {
+            wanted.push((&progs.process_forked, "sched_process_fork"));
+            if asked & Property::Comm.bit() != 0 {
+                wanted.push((&progs.process_renamed, "task_rename"));
+            }
+            if asked & Property::Place.bit() != 0 {
+                wanted.push((&progs.process_moved, "cgroup_attach_task"));
+            }
+        }
+        for (program, name) in wanted {
+            let link = program
+                .attach_raw_tracepoint(name)
+                .blame(|| format!("failed to attach to tracepoint {name}"))?;
+            self.links.push(link);
+        }
         Ok(())
+    }
+
+    /// Looks at all processes: tells of those that are to be followed and are not yet, and asks about those of which it
+    /// cannot be said.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn scan(&self) -> Result<()> {
+        let failed = || "failed to look at the running processes";
+        let link = self
+            .skel
+            .progs
+            .scan
+            .attach_iter_with_opts(IterOpts::None)
+            .blame(failed)?;
+        let mut run = Iter::new(&link).blame(failed)?;
+        std::io::copy(&mut run, &mut std::io::sink()).context(failed)?;
+        let roots = &self.skel.maps.roots;
+        for pid in roots.keys().collect::<Vec<_>>() {
+            let _ = roots.delete(&pid);
+        }
+        Ok(())
+    }
+
+    /// With the next [`Session::scan`], this process is followed.
+    ///
+    /// # Errors
+    /// More than 1024 are named.
+    pub fn add_root(&self, pid: u32) -> Result<()> {
+        let roots = &self.skel.maps.roots;
+        roots
+            .update(&pid.to_ne_bytes(), &[1], MapFlags::ANY)
+            .blame(|| format!("failed to name process {pid}"))
+    }
+
+    /// Answers a question for good: all processes of which this can be said.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn answer(&self, question: &Question, is_wanted: bool) -> Result<()> {
+        let answers = &self.skel.maps.answers;
+        answers
+            .update(
+                &question.encode(),
+                &[1 + u8::from(is_wanted)],
+                MapFlags::ANY,
+            )
+            .blame(|| "failed to answer the BPF programs")
+    }
+
+    /// How many processes are followed now.
+    pub fn tracked(&self) -> usize {
+        self.skel.maps.tracked.keys().count()
     }
 
     /// Whether /proc names processes as the kernel side does: not so in a pid namespace of our own.
@@ -187,26 +294,13 @@ impl Session {
         RingReader::new(&self.skel.maps.ring, &self.skel.maps.bss, sleeps_at)
     }
 
-    /// From now on, processes that run this executable are reported.
-    ///
-    /// # Errors
-    /// The kernel refuses; or more than 1024 files are named.
-    pub fn add_target(&mut self, executable: &File) -> Result<()> {
-        let id = self.identify(Some(executable))?;
-        self.skel
-            .maps
-            .targets
-            .update(&id, &[1], MapFlags::ANY)
-            .blame(|| "failed to set the target")
-    }
-
     /// Descriptors whose code lies in this file are TLS.
     fn add_nss_file(&mut self, file: &File) -> Result<()> {
         let id = self.identify(Some(file))?;
         self.skel
             .maps
             .nss_files
-            .update(&id, &[1], MapFlags::ANY)
+            .update(&id.0, &[1], MapFlags::ANY)
             .blame(|| "failed to name NSS's library")?;
         // Code that was judged before this file was known may be judged otherwise now.
         let judged = &self.skel.maps.nss_code;
@@ -218,7 +312,11 @@ impl Session {
 
     /// What the kernel itself calls a file: on overlay and btrfs file systems `stat` tells another
     /// device than the one that programs see in the kernel.
-    fn identify(&mut self, file: Option<&File>) -> Result<[u8; wire::FILE_ID_LEN]> {
+    pub fn file_id(&mut self, file: &File) -> Result<FileId> {
+        self.identify(Some(file))
+    }
+
+    fn identify(&mut self, file: Option<&File>) -> Result<FileId> {
         let bss = self
             .skel
             .maps
@@ -242,7 +340,7 @@ impl Session {
                 ErrorKind::UnsupportedKernel,
                 "the kernel did not tell the identity of a file",
             )),
-            (Some(id), _) => Ok(wire::file_id(id.dev, id.ino)),
+            (Some(id), _) => Ok(wire::file_id(id.dev, id.generation, id.ino)),
             (None, _) => Err(Error::invalid("the BPF object has no .bss")),
         }
     }
@@ -267,7 +365,10 @@ impl Session {
         if plan.needs_sockets() {
             self.watch_sockets()?;
         }
-        let mut attached = Attached::default();
+        let mut attached = Attached {
+            probes: self.new_probes(),
+            ..Attached::default()
+        };
         let go = self.add_go_facts(plan, &mut attached);
         let sites = self.sites(plan, &go)?;
         let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
@@ -283,6 +384,7 @@ impl Session {
                     self.guarded.insert(
                         of.index,
                         Guarded {
+                            probes: attached.probes,
                             _links: links,
                             name,
                         },
@@ -414,7 +516,7 @@ impl Session {
         if self.features.uprobe_multi
             && let Ok(links) = self.attach_multi(of, path)
         {
-            self.links.extend(links);
+            self.keep(attached.probes, links);
             attached.functions += of.len();
             return;
         }
@@ -422,7 +524,7 @@ impl Session {
         for of in of {
             match self.attach_one(of, path) {
                 Ok(links) => {
-                    self.links.extend(links);
+                    self.keep(attached.probes, links);
                     attached.functions += 1;
                 }
                 Err(error) => attached.refuse(of, &error),
@@ -516,17 +618,34 @@ impl Session {
     ///
     /// # Errors
     /// The kernel refuses the probe.
-    pub fn attach_loader(&mut self, offset: FileOff, file: &File) -> Result<()> {
+    pub fn attach_loader(&mut self, offset: FileOff, file: &File) -> Result<ProbesId> {
         let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         let program = &self.skel.progs.loader_changed;
         let link = uprobe(program, (&path, offset), 0, When::Here, &self.features)?;
-        self.links.push(link);
-        Ok(())
+        let id = self.new_probes();
+        self.keep(id, vec![link]);
+        Ok(id)
+    }
+
+    fn new_probes(&self) -> ProbesId {
+        let last = self.probes.last_key_value().map(|(id, _)| id.0);
+        ProbesId(last.map_or(1, |id| id.saturating_add(1)))
+    }
+
+    fn keep(&mut self, id: ProbesId, links: Vec<Link>) {
+        self.probes.entry(id).or_default().extend(links);
+    }
+
+    /// Takes the probes of one file away. Until then the kernel keeps the file, even if it is deleted.
+    pub fn release(&mut self, id: ProbesId) {
+        self.guarded.retain(|_, guarded| guarded.probes != id);
+        self.probes.remove(&id);
     }
 
     /// Takes all probes away; records that are in the ring buffer stay.
     pub fn detach(&mut self) {
         self.guarded.clear();
+        self.probes.clear();
         self.links.clear();
     }
 }
@@ -563,7 +682,12 @@ fn load(settings: &Settings, features: &Features) -> Result<AgentsightSkel<'stat
         .open(storage)
         .blame(|| "failed to open the BPF object")?;
     if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
-        rodata.only_targets = settings.only_targets;
+        rodata.tell_users = settings.scope == Scope::Everybody;
+        if let Scope::Selected { asked, follow } = settings.scope {
+            rodata.only_tracked = true;
+            rodata.asked = asked;
+            rodata.follow = follow;
+        }
         rodata.max_bytes = settings.max_bytes;
         rodata.wakeup_bytes = u64::from(ring_bytes / 16).min(WAKEUP_BYTES);
         rodata.use_bpf_loop = features.bpf_loop;

@@ -25,9 +25,10 @@ use super::mapped::{MappedRing, MappedWord};
 use super::waiter::Waiter;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::frame::Frame;
+use crate::event::process::Sighted;
 use crate::event::queue::{Filler, Queue, Taken};
 use crate::event::wire::{self, Sort};
-use crate::event::{Caller, Event};
+use crate::event::{Caller, Event, ProcessId};
 
 /// Nothing for so long, and the thread asks to be woken instead of looking.
 const IDLE_AFTER: Duration = Duration::from_millis(100);
@@ -52,12 +53,14 @@ pub struct RingReader {
 }
 
 /// What must be acted upon at once, whatever waits in the queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// A process ended. All that it said is in the queue.
     Exit(Caller),
-    /// A process loaded or unloaded libraries.
-    Loader(u32),
+    /// A process loaded or unloaded libraries, at this time of the boot clock.
+    Loader(ProcessId, u64),
+    /// A process was told of.
+    Process(Box<Sighted>),
 }
 
 /// A running reader.
@@ -207,7 +210,7 @@ impl Reading {
         let found = self.ring.consume(|record| {
             let may_strip = is_crowded && used > size / 2;
             let taken = match wire::sort(record) {
-                Sort::Exit | Sort::Loader => tell(filler, notices, record, may_strip),
+                Sort::Notice => tell(filler, notices, record, may_strip),
                 _ => filler.take(record, may_strip),
             };
             is_full = taken == Taken::Refused;
@@ -239,7 +242,8 @@ fn tell(filler: &mut Filler, notices: &Sender<Notice>, record: &[u8], may_strip:
     filler.flush();
     let notice = match wire::decode(record) {
         Ok(Event::Exit(caller)) => Notice::Exit(caller),
-        Ok(Event::Loader(caller)) => Notice::Loader(caller.process.pid),
+        Ok(Event::Loader(caller)) => Notice::Loader(caller.process, caller.ts_ns),
+        Ok(Event::Process(sighted)) => Notice::Process(sighted),
         _ => return filler.take(record, may_strip),
     };
     // If too many wait: processes and libraries are looked for now and then as well.

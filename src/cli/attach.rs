@@ -18,13 +18,17 @@ use crate::image::debug_file::DebugDirs;
 use crate::output::Output;
 use crate::pipeline::{self, Buffer, Consumer, Options, Progress};
 use crate::record::{Header, Recorder};
+use crate::select::Selection;
 use crate::sink::Clock;
 
 pub fn run(args: &AttachArgs) -> Result<ExitCode> {
     // Before anything is opened: a missing file is less of a surprise than a missing privilege.
     privileges::require_for_attach()?;
     let options = Options {
-        binary: args.binary.clone(),
+        selection: Some(Selection {
+            binaries: vec![args.binary.clone()],
+            ..Selection::default()
+        }),
         command: args.command.clone(),
         max_bytes: args.max_bytes.unwrap_or(u64::MAX),
         buffer: buffer(args.buffer)?,

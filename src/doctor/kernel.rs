@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use super::Check;
-use crate::attach::{Features, Session, Settings};
+use crate::attach::{Features, Scope, Session, Settings};
 use crate::error::{ErrorKind, Result};
 use crate::host::privileges::Privileges;
 
@@ -24,7 +24,7 @@ pub type Loaded = Option<Result<Session>>;
 /// Loads the object; nothing is probed or reported.
 pub fn load(privileges: &Privileges) -> Loaded {
     let settings = Settings {
-        only_targets: true,
+        scope: Scope::NOBODY,
         ring_bytes: RING_BYTES,
         max_bytes: u64::MAX,
     };

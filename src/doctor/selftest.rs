@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use super::child::{Child, Launcher, Part};
 use super::{Check, hex};
-use crate::attach::{Events, Session, Settings};
+use crate::attach::{Events, Scope, Session, Settings};
 use crate::discover::{self, Report};
 use crate::error::{Context, Error, ErrorKind, OrInvalid, Result};
+use crate::event::process::{Property, Question};
 use crate::event::wire::Counter;
 use crate::event::{ConnId, Direction, Event, ProcessId};
 use crate::host::privileges;
@@ -186,11 +187,23 @@ impl Target {
 /// Only processes of this program are reported, and of them not this one.
 fn open(launcher: &Launcher) -> Result<Session> {
     let mut session = Session::open(&Settings {
-        only_targets: true,
+        scope: Scope::Selected {
+            asked: Property::Exe.bit(),
+            follow: false,
+        },
         ring_bytes: RING_BYTES,
         max_bytes: u64::MAX,
     })?;
-    session.add_target(&launcher.file()?)?;
+    let own = session.file_id(&launcher.file()?)?;
+    session.answer(
+        &Question {
+            property: Property::Exe,
+            value: own.0,
+        },
+        true,
+    )?;
+    session.follow_processes()?;
+    session.scan()?;
     Ok(session)
 }
 

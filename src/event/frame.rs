@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::block::Block;
+use super::process::{Missed, ProcessInfo};
 use super::wire::{ConnState, Counter};
 use super::{Caller, Function};
 
@@ -28,6 +29,10 @@ pub enum Frame {
         /// The function.
         function: Arc<Function>,
     },
+    /// Probes came after a process could have spoken.
+    Missed(Arc<Missed>),
+    /// What is known of a process, now or anew.
+    Process(Arc<ProcessInfo>),
     /// Records in the order of the ring buffer.
     Records(Block),
     /// Nothing more came up to this time, in nanoseconds of the boot clock.
@@ -53,6 +58,11 @@ impl Frame {
             Self::End(end) => size_of_val(end.open.as_slice()),
             Self::Exited { open, .. } => size_of_val(open.as_slice()),
             Self::Function { function, .. } => function.library.len() + function.name.len(),
+            Self::Missed(missed) => missed.file.len() + size_of::<Missed>(),
+            Self::Process(info) => {
+                let names = [&info.exe, &info.cgroup].into_iter().flatten();
+                names.map(String::len).sum::<usize>() + size_of::<ProcessInfo>()
+            }
             Self::Records(block) => block.len() + block.room(),
             Self::Tick(_) => 0,
         };

@@ -3,6 +3,7 @@
 
 pub mod block;
 pub mod frame;
+pub mod process;
 pub mod queue;
 pub mod wire;
 
@@ -10,8 +11,12 @@ use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 
+use serde::{Deserialize, Serialize};
+
+use process::Sighted;
+
 /// A process for good: a pid alone is used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ProcessId {
     /// Thread group id in the init namespace.
     pub pid: u32,
@@ -278,6 +283,8 @@ pub enum Event<'b> {
     },
     /// A process loaded or unloaded libraries.
     Loader(Caller),
+    /// A process was told of.
+    Process(Box<Sighted>),
     /// The program says goodbye on this connection.
     Shutdown {
         /// Who and when.
@@ -319,6 +326,7 @@ impl Event<'_> {
             Self::Exit(caller) => Event::Exit(caller),
             Self::Handshake { caller, conn } => Event::Handshake { caller, conn },
             Self::Loader(caller) => Event::Loader(caller),
+            Self::Process(sighted) => Event::Process(sighted),
             Self::Shutdown { caller, conn } => Event::Shutdown { caller, conn },
             Self::Socket {
                 caller,
@@ -342,6 +350,7 @@ impl Event<'_> {
             | Self::Socket { caller, .. }
             | Self::Exit(caller)
             | Self::Loader(caller) => caller.ts_ns,
+            Self::Process(sighted) => sighted.caller.ts_ns,
         }
     }
 }

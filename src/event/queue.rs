@@ -70,9 +70,9 @@ impl Queue {
     pub fn push(&self, frame: Frame) -> bool {
         let cost = frame.cost();
         let is_needed = match &frame {
-            Frame::End(_) | Frame::Function { .. } => true,
+            Frame::End(_) | Frame::Function { .. } | Frame::Missed(_) => true,
             Frame::Exited { open, .. } => !open.is_empty(),
-            Frame::Counters(_) | Frame::Records(_) | Frame::Tick(_) => false,
+            Frame::Counters(_) | Frame::Process(_) | Frame::Records(_) | Frame::Tick(_) => false,
         };
         if self.is_abandoned() || (self.bytes() + cost > self.bound && !is_needed) {
             return false;

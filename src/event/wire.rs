@@ -4,6 +4,9 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
+#[cfg(all(test, feature = "bpf"))]
+use super::process::Property;
+use super::process::{Facts, FileId, Sighted, Sighting};
 use super::{
     Caller, Comm, Conn, ConnId, Data, Direction, Event, Missing, ProcessId, Role, SocketNames,
     Thread, Trust,
@@ -22,8 +25,6 @@ pub const SOCKET_NAMES_LEN: usize = 48;
 pub const HALF_LEN: usize = 128;
 /// `sizeof(struct function)`.
 pub const FUNCTION_LEN: usize = 48;
-/// `sizeof(struct file_id)`.
-pub const FILE_ID_LEN: usize = 16;
 
 const KIND_DATA: u8 = 1;
 const KIND_HANDSHAKE: u8 = 2;
@@ -32,6 +33,9 @@ const KIND_CLOSE: u8 = 4;
 const KIND_EXIT: u8 = 5;
 const KIND_LOADER: u8 = 6;
 const KIND_SOCKET: u8 = 7;
+const KIND_EXEC: u8 = 8;
+const KIND_SEEN: u8 = 9;
+const KIND_ASK: u8 = 10;
 
 const ROLE_CLIENT: u8 = 1;
 const ROLE_SERVER: u8 = 2;
@@ -66,6 +70,14 @@ pub(crate) const CONSTANTS: &[(&str, u64)] = &[
     ("KIND_EXIT", KIND_EXIT as u64),
     ("KIND_LOADER", KIND_LOADER as u64),
     ("KIND_SOCKET", KIND_SOCKET as u64),
+    ("KIND_EXEC", KIND_EXEC as u64),
+    ("KIND_SEEN", KIND_SEEN as u64),
+    ("KIND_ASK", KIND_ASK as u64),
+    ("ASK_EXE", Property::Exe as u64),
+    ("ASK_COMM", Property::Comm as u64),
+    ("ASK_PLACE", Property::Place as u64),
+    ("ASK_USER", Property::User as u64),
+    ("ASK_MAX", Property::ALL.len() as u64),
     ("ROLE_CLIENT", ROLE_CLIENT as u64),
     ("ROLE_SERVER", ROLE_SERVER as u64),
     ("GO_SOCKET", GoTypeKind::Socket as u64),
@@ -108,6 +120,7 @@ pub enum Counter {
     SilentRecords,
     NotTls,
     ForgedRecords,
+    ProcessFull,
 }
 
 impl Counter {
@@ -119,7 +132,7 @@ impl Counter {
     }
 
     /// All of them, in the kernel's order.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::RingFullRecords,
         Self::RingFullBytes,
         Self::FaultRecords,
@@ -138,6 +151,7 @@ impl Counter {
         Self::SilentRecords,
         Self::NotTls,
         Self::ForgedRecords,
+        Self::ProcessFull,
     ];
 }
 
@@ -275,10 +289,8 @@ impl Header {
 pub enum Sort {
     /// Plaintext: the record's bytes that count, header included; the rest is unused room.
     Data(usize),
-    /// A process ended.
-    Exit,
-    /// A process loaded or unloaded libraries.
-    Loader,
+    /// It is to be acted upon at once: processes that start, end, or load libraries.
+    Notice,
     /// Anything else: all of it counts.
     Mark,
 }
@@ -298,8 +310,7 @@ pub fn sort(record: &[u8]) -> Sort {
             ];
             Sort::Data(HEADER_LEN.saturating_add(u32::from_ne_bytes(len) as usize))
         }
-        KIND_EXIT => Sort::Exit,
-        KIND_LOADER => Sort::Loader,
+        KIND_EXIT | KIND_LOADER | KIND_EXEC | KIND_SEEN | KIND_ASK => Sort::Notice,
         _ => Sort::Mark,
     }
 }
@@ -368,8 +379,16 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, WireError> {
                 names,
             }
         }
+        KIND_EXEC => sighted(caller, Sighting::Executed, payload).ok_or_else(short)?,
+        KIND_SEEN => sighted(caller, Sighting::Seen, payload).ok_or_else(short)?,
+        KIND_ASK => sighted(caller, Sighting::Asked, payload).ok_or_else(short)?,
         other => return Err(WireError::UnknownKind(other)),
     })
+}
+
+fn sighted(caller: Caller, why: Sighting, payload: &[u8]) -> Option<Event<'_>> {
+    let facts = Facts::read(payload)?;
+    Some(Event::Process(Box::new(Sighted { caller, why, facts })))
 }
 
 /// Decodes a `struct socket_names`. What it does not know, or says in no known way, is `None`.
@@ -464,14 +483,11 @@ pub fn decode_half(key: &[u8], value: &[u8]) -> Option<ConnState> {
 }
 
 /// Encodes a `struct file_id`.
-pub fn file_id(dev: u64, ino: u64) -> [u8; FILE_ID_LEN] {
-    let mut id = [0; FILE_ID_LEN];
-    for (to, from) in id
-        .iter_mut()
-        .zip(dev.to_ne_bytes().into_iter().chain(ino.to_ne_bytes()))
-    {
-        *to = from;
-    }
+pub fn file_id(dev: u32, generation: u32, ino: u64) -> FileId {
+    let mut id = FileId::default();
+    let numbers = [dev, generation].into_iter().flat_map(u32::to_ne_bytes);
+    let bytes = numbers.chain(ino.to_ne_bytes());
+    id.0.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
     id
 }
 
@@ -545,7 +561,7 @@ mod tests {
                 Ok(Event::Data { data, .. }) => prop_assert!(data.payload.len() + HEADER_LEN <= bytes.len()),
                 Ok(_) => prop_assert!(bytes.len() >= HEADER_LEN),
                 Err(WireError::Short { have }) => prop_assert_eq!(have, bytes.len()),
-                Err(WireError::UnknownKind(kind)) => prop_assert!(kind == 0 || kind > KIND_SOCKET),
+                Err(WireError::UnknownKind(kind)) => prop_assert!(kind == 0 || kind > KIND_ASK),
             }
         }
     }

@@ -3,5 +3,6 @@
 
 pub mod libraries;
 pub mod machine;
+pub mod places;
 pub mod privileges;
 pub mod processes;

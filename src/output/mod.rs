@@ -1,9 +1,11 @@
 //! The output side: frames in, messages on a sink out. No clock, no kernel, no threads: the same frames
 //! give the same output, whether they come from the kernel now or from a recording.
 
+mod processes;
 mod summary;
 
 use std::io;
+use std::sync::Arc;
 
 use crate::error::{Context, Result};
 use crate::event::block::Block;
@@ -16,6 +18,7 @@ use crate::stream::{Cause, Functions, Joiner, Message, Tracker};
 
 pub use summary::Summary;
 
+use processes::Processes;
 use summary::Losses;
 
 /// Whether more is wanted.
@@ -85,10 +88,13 @@ pub struct Output {
     tracker: Tracker,
     printer: Printer,
     losses: Losses,
+    processes: Processes,
     /// Records that were not what the header file says.
     undecodable: u64,
     /// Secrets that were masked before the frames came here.
     masked: u64,
+    /// Processes and files whose probes came late.
+    missed: u64,
 }
 
 impl Output {
@@ -110,6 +116,14 @@ impl Output {
             Frame::End(end) => self.end(end)?,
             Frame::Exited { caller, open } => self.exit(caller, open)?,
             Frame::Function { index, function } => self.functions.set(*index, function.clone()),
+            Frame::Missed(missed) => {
+                self.missed += 1;
+                self.print(&mut vec![Message::Missed(Arc::clone(missed))])?;
+            }
+            Frame::Process(info) => {
+                let mut told = self.processes.learn(info).into_iter().collect();
+                self.print(&mut told)?;
+            }
             Frame::Records(block) => self.records(block)?,
             Frame::Tick(now_ns) => self.tick(*now_ns)?,
         }
@@ -123,6 +137,11 @@ impl Output {
     pub fn flush(&mut self) -> Result<Flow> {
         self.printer.flush()?;
         Ok(self.flow())
+    }
+
+    fn print(&mut self, messages: &mut Vec<Message<'_>>) -> Result<()> {
+        self.processes.introduce(messages);
+        self.printer.print(messages)
     }
 
     fn flow(&self) -> Flow {
@@ -149,7 +168,7 @@ impl Output {
             } else {
                 self.tracker.push(event, &self.functions, &mut out);
             }
-            self.printer.print(&mut out)?;
+            self.print(&mut out)?;
         }
         self.tick(heard_ns)
     }
@@ -165,11 +184,12 @@ impl Output {
         for event in events {
             self.tracker.push(event, &self.functions, &mut out);
         }
-        self.printer.print(&mut out)
+        self.print(&mut out)
     }
 
     /// What a process lost at its very end shows in the kernel's table only.
     fn exit(&mut self, caller: &Caller, open: &[ConnState]) -> Result<()> {
+        self.processes.forget(caller.process);
         let waiting = self.joiner.push(Event::Exit(*caller));
         let waiting = waiting.into_iter();
         self.tell(
@@ -236,6 +256,7 @@ impl Output {
         Summary {
             totals: self.tracker.totals().clone(),
             masked: self.masked.saturating_add(masked),
+            missed: self.missed,
             wrong_objects: self.losses.count(Counter::WrongObject),
             under_way: self.losses.count(Counter::UnderWayCalls),
             silent: self.losses.count(Counter::SilentRecords),

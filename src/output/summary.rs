@@ -13,6 +13,8 @@ pub struct Summary {
     pub totals: Totals,
     /// Secrets masked.
     pub masked: u64,
+    /// Processes and files whose probes came after they could be used.
+    pub missed: u64,
     /// Calls whose object was none of the library's, and of which nothing was reported.
     pub wrong_objects: u64,
     /// Go: writes that began before their probes came.
@@ -48,6 +50,13 @@ impl fmt::Display for Summary {
                 "joined: {} connections were under way when their probes came; what they said before is \
                  not counted",
                 self.totals.joined
+            )?;
+        }
+        if self.missed > 0 {
+            writeln!(
+                f,
+                "late: {} times probes came after a process could have spoken (tls.missed tells when)",
+                self.missed
             )?;
         }
         if self.under_way > 0 {
@@ -145,6 +154,7 @@ impl Losses {
             (Cause::CallTableFull, 0, grown(Counter::CallFull)),
             (Cause::GuardUnknown, grown(Counter::GuardUnknownBytes), 0),
             (Cause::BadResult, 0, grown(Counter::BadResult)),
+            (Cause::ProcessTableFull, 0, grown(Counter::ProcessFull)),
             (Cause::Undecodable, 0, bad),
         ];
         losses

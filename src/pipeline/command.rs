@@ -2,18 +2,28 @@
 //! that is observed by root must not thereby become root's.
 
 use std::ffi::OsString;
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
+use std::thread::{self, JoinHandle};
 
 use nix::unistd::{Gid, Uid, User, getgrouplist, setgid, setgroups, setuid};
 
 use crate::error::{Context, Error, ErrorKind, Result};
 
-/// Starts the command, if there is one. It shares our terminal and environment.
+/// A process that will become the command, and waits.
+pub struct Waiting {
+    pid: u32,
+    go: PipeWriter,
+    start: JoinHandle<io::Result<Child>>,
+    program: OsString,
+}
+
+/// Makes the process that will run the command, if there is one. It shares our terminal and environment.
 ///
 /// # Errors
-/// It cannot be started, or its user does not exist.
-pub fn start(command: &[OsString]) -> Result<Option<Child>> {
+/// There can be no process, or its user does not exist.
+pub fn prepare(command: &[OsString]) -> Result<Option<Waiting>> {
     let Some((program, arguments)) = command.split_first() else {
         return Ok(None);
     };
@@ -22,17 +32,71 @@ pub fn start(command: &[OsString]) -> Result<Option<Child>> {
     if let Some(user) = invoking_user()? {
         become_user(&mut command, &user)?;
     }
-    let child = command
-        .spawn()
-        .context(|| format!("failed to run {}", program.display()))
-        .map_err(|error| {
-            let kind = match error.kind() {
-                ErrorKind::NotFound => ErrorKind::CommandMissing,
-                _ => ErrorKind::CommandUnusable,
-            };
-            error.with_kind(kind)
-        })?;
-    Ok(Some(child))
+    let failed = || format!("failed to run {}", program.display());
+    let (told, tell) = io::pipe().context(failed)?;
+    let (wait, go) = io::pipe().context(failed)?;
+    // SAFETY: between fork and exec only system calls are made, nothing is allocated or locked.
+    unsafe { command.pre_exec(move || stand_by(&tell, &wait)) };
+    // Who starts a process waits until it has become its program: we have something to do before.
+    let start = thread::Builder::new()
+        .name("command".into())
+        .spawn(move || command.spawn())
+        .context(failed)?;
+    let mut pid = [0; 4];
+    if (&told).read_exact(&mut pid).is_err() {
+        // There is no process, and the thread knows why.
+        let why = start
+            .join()
+            .unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
+        let why = why.map(|_| ()).and(Err(io::ErrorKind::BrokenPipe.into()));
+        return why.context(failed).map(|()| None);
+    }
+    Ok(Some(Waiting {
+        pid: u32::from_ne_bytes(pid),
+        go,
+        start,
+        program: program.clone(),
+    }))
+}
+
+/// In the new process: says who it is, and waits for a word. If we die meanwhile, it never becomes the command.
+fn stand_by(mut tell: &PipeWriter, mut wait: &PipeReader) -> io::Result<()> {
+    tell.write_all(&std::process::id().to_ne_bytes())?;
+    wait.read_exact(&mut [0])
+}
+
+impl Waiting {
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Lets it become the command.
+    ///
+    /// # Errors
+    /// The program does not exist, or cannot be run.
+    pub fn release(self) -> Result<Child> {
+        let Self {
+            mut go,
+            start,
+            program,
+            ..
+        } = self;
+        // If it does not wait any more, starting it has failed, and the thread knows why.
+        let _ = go.write_all(&[1]);
+        let started = start
+            .join()
+            .unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
+        started
+            .context(|| format!("failed to run {}", program.display()))
+            .map_err(|error| {
+                let kind = match error.kind() {
+                    ErrorKind::NotFound => ErrorKind::CommandMissing,
+                    _ => ErrorKind::CommandUnusable,
+                };
+                error.with_kind(kind)
+            })
+    }
 }
 
 /// Who called sudo, if that is how we came to be root.
@@ -58,7 +122,7 @@ fn become_user(command: &mut Command, user: &User) -> Result<()> {
     let name = std::ffi::CString::new(user.name.as_str())
         .map_err(|_| Error::new(ErrorKind::CommandUnusable, failed()))?;
     let groups = getgrouplist(&name, user.gid)
-        .map_err(std::io::Error::from)
+        .map_err(io::Error::from)
         .context(failed)?;
     command
         .env("HOME", &user.dir)
@@ -70,7 +134,7 @@ fn become_user(command: &mut Command, user: &User) -> Result<()> {
     Ok(())
 }
 
-fn switch(uid: Uid, gid: Gid, groups: &[Gid]) -> std::io::Result<()> {
+fn switch(uid: Uid, gid: Gid, groups: &[Gid]) -> io::Result<()> {
     setgroups(groups)?;
     setgid(gid)?;
     setuid(uid)?;

@@ -1,23 +1,30 @@
-//! Which files are probed. A program's TLS may live in its own file, in a library that it needs, or
-//! in one that it loads later; each file is examined once, whoever uses it.
+//! Which processes are followed, and what of theirs is probed: what they run, what they have loaded, and what they load
+//! later. What may have been said before probes were in place is told.
 
-use std::collections::{BTreeSet, HashSet};
-use std::path::Path;
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Progress;
-use crate::attach::Session;
+use super::census::{Census, Window};
+use super::files::Files;
+use super::judge::Judge;
+use crate::attach::{Session, boot_time_ns};
 use crate::cache::Examiner;
-use crate::discover::{Finding, Report};
-use crate::doctor::{self, Launcher, Status};
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::ProcessId;
+use crate::event::frame::Frame;
+use crate::event::process::{Facts, Missed, ProcessInfo, Sighted, Sighting};
+use crate::event::queue::Queue;
 use crate::event::wire::{ConnState, Counter};
+use crate::event::{Caller, ProcessId};
+use crate::host::places::Places;
 use crate::host::{libraries, processes};
 use crate::image::{FileIdentity, Image, ImageFile};
-use crate::plan::{Choice, ProbePlan, Skipped, choose_all};
+use crate::plan::Choice;
 
-/// Between two looks for processes whose end was not told: a full ring may have lost it.
+/// Between two looks for processes whose end was not told (a full ring may have lost it), and for libraries that came
+/// without a word of the loader's.
 const ALIVE_CHECK: Duration = Duration::from_secs(10);
 
 /// An executable, not a library: `ET_EXEC`, marked as PIE, or with a loader and no library name.
@@ -27,166 +34,62 @@ pub fn is_program(image: &Image<'_>) -> bool {
         || (image.interpreter.is_some() && image.soname().is_none())
 }
 
-/// What one file brought.
-#[derive(Clone, Copy, Debug, Default)]
-struct Covered {
-    /// Plaintext will be seen in it.
+/// What covering one program brought.
+#[derive(Clone, Debug, Default)]
+struct Brought {
+    /// The files that its processes use from their first instruction on.
+    files: Vec<usize>,
+    /// Plaintext will be seen.
     captures: bool,
     /// It holds a TLS library that cannot be used.
     refused: bool,
+    /// It loads libraries by itself, and may load TLS later.
+    is_dynamic: bool,
 }
 
 /// The probes of a run.
 pub struct Coverage<'c> {
-    session: Session,
-    examiner: &'c Examiner,
-    choice: &'c Choice,
-    progress: &'c mut dyn Progress,
-    /// Inodes that need no second look.
-    seen: HashSet<processes::Inode>,
-    /// Whether return probes are safe for sandboxed programs, once tried.
-    return_probes: Option<bool>,
+    files: Files<'c>,
+    /// What covering executables brought.
+    programs: HashMap<FileIdentity, Brought>,
+    judge: Judge,
+    places: Places,
+    census: Census,
+    queue: Arc<Queue>,
+    /// Processes are told of when they start, not only when they speak.
+    follows: bool,
     /// When the table of connections was last compared with the processes that run.
     checked_alive: Instant,
-    /// Files that were examined, by what they are and not by where they are mapped.
-    covered: HashSet<FileIdentity>,
     /// Processes that ended since the last sweep.
     ended: HashSet<ProcessId>,
-    /// Processes whose loader announced something.
-    loading: BTreeSet<u32>,
-    /// The executable whose processes are covered; `None` for a library.
-    program: Option<FileIdentity>,
+    /// Something was answered: all processes are to be looked at again.
+    is_scan_due: bool,
+    /// Some file captures plaintext.
+    captures: bool,
 }
 
 impl<'c> Coverage<'c> {
     /// Nothing is covered yet.
     pub fn new(
         session: Session,
-        examiner: &'c Examiner,
-        choice: &'c Choice,
+        (examiner, choice): (&'c Examiner, &'c Choice),
+        judge: Judge,
+        queue: Arc<Queue>,
         progress: &'c mut dyn Progress,
     ) -> Self {
         Self {
-            session,
-            examiner,
-            choice,
-            progress,
-            seen: HashSet::new(),
-            return_probes: None,
+            files: Files::new(session, examiner, choice, progress),
+            programs: HashMap::new(),
+            judge,
+            places: Places::new(),
+            census: Census::default(),
+            queue,
+            follows: true,
             checked_alive: Instant::now(),
-            covered: HashSet::new(),
             ended: HashSet::new(),
-            loading: BTreeSet::new(),
-            program: None,
+            is_scan_due: true,
+            captures: false,
         }
-    }
-
-    /// On kernels that do not let return probes through seccomp they would kill programs behind a filter, whomever the
-    /// user asked for, and even those that start later: there, only sites without them. Tried once.
-    fn are_return_probes_safe(&mut self) -> bool {
-        let session = &self.session;
-        let tried = || {
-            if !session.features().return_probes {
-                return Err("left out at the user's wish".to_owned());
-            }
-            let check = doctor::sandboxed_targets(&Launcher::this_program(), session);
-            match check.status {
-                Status::Ok => Ok(()),
-                _ => Err(check.detail),
-            }
-        };
-        if self.return_probes.is_none() {
-            let safe = tried();
-            if let Err(why) = &safe {
-                self.progress.notice(&format!(
-                    "no return probes: {why}; functions that cannot be watched otherwise are left out"
-                ));
-            }
-            self.return_probes = Some(safe.is_ok());
-        }
-        self.return_probes == Some(true)
-    }
-
-    fn plan(&mut self, file: &ImageFile, report: &Report) -> Result<ProbePlan> {
-        let image = file.image()?;
-        let plan = |choice: &Choice| {
-            let mut chosen = report.clone();
-            choose_all(&mut chosen, choice);
-            ProbePlan::new(&chosen, image.arch, image.is_64, file.identity())
-        };
-        let wanted = plan(self.choice)?;
-        if !wanted.has_return_probes() || self.are_return_probes_safe() {
-            return Ok(wanted);
-        }
-        let plan = plan(&Choice {
-            return_probes: false,
-            ..self.choice.clone()
-        })?;
-        let known = |skipped: &&Skipped| {
-            wanted
-                .skipped
-                .iter()
-                .all(|other| other.function != skipped.function)
-        };
-        for skipped in plan.skipped.iter().filter(known) {
-            let (function, path) = (&skipped.function, file.path().display());
-            let reason = &skipped.reason;
-            self.progress
-                .notice(&format!("not attached: {function} in {path}: {reason}"));
-        }
-        Ok(plan)
-    }
-
-    /// Covers an executable: itself, what it needs, what its processes have loaded, and what they will.
-    ///
-    /// # Errors
-    /// There is nothing to attach to, now or later.
-    pub fn cover_program(&mut self, program: ImageFile) -> Result<()> {
-        self.session.add_target(program.file())?;
-        self.session.follow_processes()?;
-        self.program = Some(program.identity());
-        let needed = libraries::needed(&program);
-        let likely = libraries::likely(&program, self.sonames());
-        let interpreter = interpreter(&program);
-        let path = program.path().to_owned();
-        let own = self.cover(program)?;
-        let mut captures = own.captures;
-        for library in needed {
-            captures |= self.cover_gently(library).captures;
-        }
-        if let Some(loader) = &interpreter {
-            self.watch_loader(loader);
-        }
-        for pid in self.running() {
-            captures |= self.cover_maps(pid);
-        }
-        match (captures, interpreter) {
-            (true, _) => Ok(()),
-            (false, Some(_)) if !own.refused => {
-                self.expect(&path, likely);
-                Ok(())
-            }
-            // With a TLS library of its own inside, it will not load another one.
-            (false, _) => Err(nothing(&path)),
-        }
-    }
-
-    /// A program without TLS may load some later. What it would most probably load is probed before, so
-    /// that not even its first bytes are missed; anything else when it comes.
-    fn expect(&mut self, program: &Path, likely: Vec<ImageFile>) {
-        let program = program.display();
-        self.progress.notice(&format!(
-            "waiting: no TLS library in {program} yet; what its processes load later is probed when it \
-             comes, the system's libraries now"
-        ));
-        for library in likely {
-            self.cover_gently(library);
-        }
-    }
-
-    fn sonames(&self) -> impl Iterator<Item = &'c str> + use<'c> {
-        let libraries = self.examiner.db().libraries().iter();
-        libraries.flat_map(|library| library.sonames.iter().map(String::as_str))
     }
 
     /// Covers one library in whatever process uses it, with the other half that NSS needs.
@@ -194,150 +97,313 @@ impl<'c> Coverage<'c> {
     /// # Errors
     /// It has nothing to attach to.
     pub fn cover_library(&mut self, library: ImageFile) -> Result<()> {
-        self.session.follow_processes()?;
         let path = library.path().to_owned();
         let halves = nss_halves(&library);
-        let mut captures = self.cover(library)?.captures;
+        for file in halves.iter().chain([&library]) {
+            self.files.cover_only(file.identity());
+        }
+        let number = self.files.cover(library)?;
+        let mut captures = self.does_capture(number);
         for half in halves {
-            captures |= self.cover_gently(half).captures;
+            let number = self.files.cover_gently(half);
+            captures |= self.does_capture(number);
         }
-        if captures {
-            Ok(())
-        } else {
-            Err(nothing(&path))
+        self.captures |= captures;
+        captures.then_some(()).ok_or_else(|| nothing(&path))
+    }
+
+    /// From now on, processes are followed if `all`, and told of in any case.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn follow_processes(&mut self, all: bool) -> Result<()> {
+        self.follows = all;
+        self.files.session.follow_processes()
+    }
+
+    /// Covers an executable that the user named: itself, what it needs, and what its processes will probably load. Its
+    /// processes are followed from now on.
+    ///
+    /// # Errors
+    /// There is nothing to attach to, now or later.
+    pub fn cover_program(&mut self, program: ImageFile) -> Result<()> {
+        let id = self.files.session.file_id(program.file())?;
+        self.judge.expect_exe(id, &self.files.session)?;
+        let path = program.path().to_owned();
+        let likely = libraries::likely(&program, self.files.sonames());
+        let brought = self.cover_exe(program);
+        match (brought.captures, brought.is_dynamic && !brought.refused) {
+            (true, _) => Ok(()),
+            (false, true) => {
+                self.expect(&path, likely);
+                Ok(())
+            }
+            // With a TLS library of its own inside, it will not load another one.
+            (false, false) => Err(nothing(&path)),
         }
     }
 
-    fn running(&self) -> Vec<i32> {
-        self.program.map(processes::running).unwrap_or_default()
+    /// An executable and what it needs.
+    fn cover_exe(&mut self, program: ImageFile) -> Brought {
+        let identity = program.identity();
+        if let Some(brought) = self.programs.get(&identity) {
+            return brought.clone();
+        }
+        let needed = libraries::needed(&program);
+        let interpreter = interpreter(&program);
+        let own = self.files.cover_gently(program);
+        let mut brought = Brought {
+            files: vec![own],
+            captures: self.does_capture(own),
+            refused: self.files.get(own).is_some_and(|own| own.refused),
+            is_dynamic: interpreter.is_some(),
+        };
+        for library in needed {
+            let number = self.files.cover_gently(library);
+            brought.captures |= self.does_capture(number);
+            brought.files.push(number);
+        }
+        if let Some(loader) = &interpreter {
+            self.files.watch_loader(loader);
+        }
+        self.captures |= brought.captures;
+        self.programs.insert(identity, brought.clone());
+        brought
     }
 
-    /// A process loaded something: covers what is new, once for all its announcements in a batch.
-    pub fn expect_news(&mut self, pid: u32) {
-        self.loading.insert(pid);
+    fn does_capture(&self, number: usize) -> bool {
+        self.files.get(number).is_some_and(|file| file.captures)
     }
 
-    /// Covers what was announced.
-    pub fn cover_news(&mut self) {
-        for pid in std::mem::take(&mut self.loading) {
-            if let Ok(pid) = i32::try_from(pid) {
-                self.cover_maps(pid);
+    /// A program without TLS may load some later. What it would most probably load is probed before, so
+    /// that not even its first bytes are missed; anything else when it comes.
+    fn expect(&mut self, program: &Path, likely: Vec<ImageFile>) {
+        let program = program.display();
+        self.files.notice(&format!(
+            "waiting: no TLS library in {program} yet; what its processes load later is probed when it \
+             comes, the system's libraries now"
+        ));
+        for library in likely {
+            self.files.cover_gently(library);
+        }
+    }
+
+    /// Covers what a command will run, before it does: the program that its name leads to, and the one that a script is
+    /// run by.
+    pub fn expect_command(&mut self, name: &std::ffi::OsStr) {
+        for program in processes::programs_of(name) {
+            let likely = libraries::likely(&program, self.files.sonames());
+            let brought = self.cover_exe(program);
+            if !brought.captures && brought.is_dynamic && !brought.refused {
+                for library in likely {
+                    self.files.cover_gently(library);
+                }
             }
         }
+    }
+
+    /// With the next [`Coverage::settle`], this process is followed.
+    ///
+    /// # Errors
+    /// Too many are named.
+    pub fn add_root(&mut self, pid: u32) -> Result<()> {
+        self.is_scan_due = true;
+        self.files.session.add_root(pid)
+    }
+
+    /// A process was told of.
+    ///
+    /// # Errors
+    /// The kernel does not take an answer.
+    pub fn meet(&mut self, sighted: &Sighted) -> Result<()> {
+        if sighted.why == Sighting::Asked {
+            self.is_scan_due |= self.judge.answer(sighted, &mut self.files.session)?;
+            return Ok(());
+        }
+        let caller = &sighted.caller;
+        let process = caller.process;
+        let since_ns = match sighted.why {
+            Sighting::Executed => caller.ts_ns,
+            _ => process.start_ns,
+        };
+        let comm = caller.comm.text().into_owned();
+        self.tell(sighted, since_ns);
+        if !self.follows {
+            return Ok(());
+        }
+        self.census.learn(process, comm, since_ns);
+        if let Some(program) = processes::executable(process.pid, &sighted.facts.path) {
+            let tells = interpreter(&program).is_some_and(|path| self.files.watch_loader(&path));
+            let brought = self.cover_exe(program);
+            if let Some(known) = self.census.find(process) {
+                known.tells = tells;
+            }
+            self.note_use(process, brought.files);
+        }
+        self.look(process, boot_time_ns());
+        if sighted.why == Sighting::Executed {
+            self.census.look_soon(process, 0);
+        }
+        Ok(())
+    }
+
+    fn tell(&self, sighted: &Sighted, since_ns: u64) {
+        let info = self.describe(&sighted.caller, &sighted.facts, since_ns);
+        // Without room for it, what the process says goes before.
+        let _ = self.queue.push(Frame::Process(Arc::new(info)));
+    }
+
+    fn describe(&self, caller: &Caller, facts: &Facts, since_ns: u64) -> ProcessInfo {
+        let pid = caller.process.pid;
+        let place = self.places.of(pid);
+        let text = |path: PathBuf| path.to_string_lossy().into_owned();
+        ProcessInfo {
+            process: caller.process,
+            since_ns,
+            comm: caller.comm.text().into_owned(),
+            uid: facts.uid(),
+            parent: facts.parent,
+            ns_pid: (facts.ns_pid != pid).then_some(facts.ns_pid),
+            exe: processes::exe_path(pid).map(text),
+            cgroup: place.as_ref().map(|place| text(place.cgroup.clone())),
+            container: place.and_then(|place| place.container),
+        }
+    }
+
+    /// A process loaded or unloaded libraries.
+    pub fn expect_news(&mut self, process: ProcessId, at_ns: u64) {
+        self.look(process, at_ns);
+    }
+
+    /// Covers what a process has mapped; what was not there at the last look came at `now_ns` or before.
+    fn look(&mut self, process: ProcessId, now_ns: u64) {
+        if self.census.find(process).is_none() {
+            return;
+        }
+        let mut used = Vec::new();
+        for mapped in processes::mapped_files(process.pid as i32) {
+            if let Some(number) = self.files.cover_mapped(&mapped) {
+                used.push(number);
+            }
+        }
+        self.note_use(process, used);
+        if let Some(known) = self.census.find(process) {
+            known.looked_ns = now_ns;
+        }
+    }
+
+    /// A process uses these files. What it may have said before their probes came is told, once.
+    fn note_use(&mut self, process: ProcessId, used: Vec<usize>) {
+        let Some(known) = self.census.find(process) else {
+            return;
+        };
+        let mut missed = Vec::new();
+        for number in used {
+            let Some(file) = self.files.get(number).filter(|file| file.captures) else {
+                known.files.insert(number);
+                continue;
+            };
+            self.captures = true;
+            if let Some(window) = known.uses(number, file.attached_ns) {
+                missed.push(late(process, &known.comm, file, window));
+            }
+        }
+        for missed in missed {
+            let _ = self.queue.push(Frame::Missed(Arc::new(missed)));
+        }
+    }
+
+    /// Looks again at those that began a moment ago.
+    pub fn look_again(&mut self) {
+        while let Some((process, round)) = self.census.due() {
+            let Some(known) = self.census.find(process) else {
+                continue;
+            };
+            // Its loader tells, and told already.
+            if known.tells && round > 0 {
+                continue;
+            }
+            self.look(process, boot_time_ns());
+            self.census.look_soon(process, round + 1);
+        }
+    }
+
+    /// How long until [`Coverage::look_again`] has something to do.
+    pub fn next_look(&self) -> Option<Duration> {
+        self.census.next_look()
+    }
+
+    /// Looks at all processes again if something was answered since.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn scan_if_due(&mut self) -> Result<bool> {
+        if !std::mem::take(&mut self.is_scan_due) || !self.follows {
+            return Ok(false);
+        }
+        self.files.session.scan().map(|()| true)
+    }
+
+    /// Whether anything is there to be seen.
+    pub fn captures(&self) -> bool {
+        self.captures
+    }
+
+    /// Processes that are followed and known.
+    pub fn processes(&self) -> usize {
+        self.census.len()
+    }
+
+    /// Processes that the kernel follows.
+    pub fn tracked(&self) -> usize {
+        self.files.session.tracked()
+    }
+
+    /// Tells the user something.
+    pub fn notice(&mut self, line: &str) {
+        self.files.notice(line);
     }
 
     /// Now and then: forgets processes that ended, and looks at all others again, for those that load
     /// code without telling a loader that we know.
     pub fn sweep(&mut self) {
-        if self.session.shares_pids() && self.checked_alive.elapsed() >= ALIVE_CHECK {
+        let session = &mut self.files.session;
+        let is_thorough = self.checked_alive.elapsed() >= ALIVE_CHECK;
+        if is_thorough {
             self.checked_alive = Instant::now();
-            self.session.forget_calls(processes::has_thread);
-            let known = self.session.processes().into_iter();
-            self.ended
-                .extend(known.filter(|process| !processes::is_alive(*process)));
+            if session.shares_pids() {
+                session.forget_calls(processes::has_thread);
+                let known = session.processes().into_iter();
+                self.ended
+                    .extend(known.filter(|process| !processes::is_alive(*process)));
+                let known = self.census.processes(true).into_iter();
+                let gone = known.filter(|process| !processes::is_alive(*process));
+                self.ended.extend(gone.collect::<Vec<_>>());
+            }
         }
         if !self.ended.is_empty() {
-            self.session.forget(&std::mem::take(&mut self.ended));
-        }
-        for misfit in self.session.remove_misfits() {
-            self.progress.notice(&format!(
-                "detached: {}: in none of {} calls its first argument was a connection of the library; \
-                 what was taken for this function is another one, and nothing of it was reported",
-                misfit.function, misfit.calls
-            ));
-        }
-        for pid in self.running() {
-            self.cover_maps(pid);
-        }
-    }
-
-    fn cover_maps(&mut self, pid: i32) -> bool {
-        let mut captures = false;
-        for mapped in processes::mapped_files(pid) {
-            if self.seen.contains(&mapped.inode) {
-                continue;
-            }
-            self.seen.insert(mapped.inode);
-            match mapped.open() {
-                Ok(file) => captures |= self.cover_gently(file).captures,
-                // It ended, or unmapped the file: nothing to cover any more.
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => self.progress.notice(&format!("not examined: {error:#}")),
+            session.forget(&self.ended);
+            for process in std::mem::take(&mut self.ended) {
+                self.census.forget(process);
             }
         }
-        captures
+        self.files.remove_misfits();
+        let processes = self.census.processes(is_thorough);
+        for process in &processes {
+            self.look(*process, boot_time_ns());
+        }
+        if is_thorough {
+            self.release_stale(&processes);
+        }
     }
 
-    /// Covers a file that the user did not name: what is wrong with it stops nothing.
-    fn cover_gently(&mut self, file: ImageFile) -> Covered {
-        let path = file.path().to_owned();
-        self.cover(file).unwrap_or_else(|error| {
-            let path = path.display();
-            self.progress
-                .notice(&format!("not attached: {path}: {error:#}"));
-            Covered::default()
-        })
-    }
-
-    fn cover(&mut self, file: ImageFile) -> Result<Covered> {
-        let identity = file.identity();
-        self.seen.insert((identity.dev, identity.ino));
-        if !self.covered.insert(identity) {
-            return Ok(Covered::default());
+    fn release_stale(&mut self, processes: &[ProcessId]) {
+        let mut used = HashSet::new();
+        for process in processes {
+            let mapped = processes::mapped_files(process.pid as i32);
+            used.extend(mapped.into_iter().map(|mapped| mapped.inode));
         }
-        let report = self.examiner.examine(&file)?.report;
-        for refusal in &report.refused {
-            self.progress.notice(&format!(
-                "not attached: {} in {}: {}",
-                refusal.library, report.path, refusal.reason
-            ));
-        }
-        let plan = self.plan(&file, &report)?;
-        let refused = !report.refused.is_empty();
-        if plan.probes.is_empty() {
-            return Ok(Covered {
-                captures: false,
-                refused,
-            });
-        }
-        let attached = self.session.attach(&plan, file.file())?;
-        for (function, reason) in &attached.failed {
-            self.progress.notice(&format!(
-                "not attached: {function} in {}: {reason}",
-                report.path
-            ));
-        }
-        self.tell_attached(&report, attached.functions);
-        Ok(Covered {
-            captures: plan.captures() && attached.functions > 0,
-            refused,
-        })
-    }
-
-    fn tell_attached(&mut self, report: &Report, functions: usize) {
-        let names: Vec<_> = report.findings.iter().map(Finding::title).collect();
-        self.progress.notice(&format!(
-            "attached: {} in {}, {functions} functions",
-            names.join(" and "),
-            report.path
-        ));
-    }
-
-    /// Without the loader's help, new libraries are found by looking now and then.
-    fn watch_loader(&mut self, loader: &Path) {
-        let attached = ImageFile::open(loader).and_then(|file| {
-            let image = file.image()?;
-            let offset = image
-                .function_offset(b"_dl_debug_state")
-                .ok_or_else(|| Error::new(ErrorKind::NotFound, "it has no _dl_debug_state"))?;
-            self.session.attach_loader(offset, file.file())
-        });
-        if let Err(error) = attached {
-            let loader = loader.display();
-            self.progress.notice(&format!(
-                "libraries that are loaded later may be seen up to a second late: {loader}: {error:#}"
-            ));
-        }
+        self.files.release_stale(|inode| used.contains(&inode));
     }
 
     /// A process ended: with the next sweep, the kernel's table forgets its connections.
@@ -347,7 +413,7 @@ impl<'c> Coverage<'c> {
 
     /// Connections that the kernel side knows to be open.
     pub fn connections(&self) -> Vec<ConnState> {
-        self.session.connections()
+        self.files.session.connections()
     }
 
     /// The kernel side's counters.
@@ -355,16 +421,27 @@ impl<'c> Coverage<'c> {
     /// # Errors
     /// They cannot be read.
     pub fn counters(&self) -> Result<Vec<(Counter, u64)>> {
-        self.session.counters()
+        self.files.session.counters()
     }
 
     /// Takes all probes away.
     pub fn detach(&mut self) {
-        self.session.detach();
+        self.files.session.detach();
     }
 }
 
-fn interpreter(program: &ImageFile) -> Option<std::path::PathBuf> {
+fn late(process: ProcessId, comm: &str, file: &super::files::Covered, window: Window) -> Missed {
+    Missed {
+        process,
+        comm: comm.to_owned(),
+        file: file.path.clone(),
+        libraries: file.libraries.clone(),
+        from_ns: window.from_ns,
+        until_ns: window.until_ns,
+    }
+}
+
+fn interpreter(program: &ImageFile) -> Option<PathBuf> {
     use std::os::unix::ffi::OsStrExt;
     let image = program.image().ok()?;
     let path = std::ffi::OsStr::from_bytes(image.interpreter?);
@@ -391,7 +468,8 @@ fn nss_halves(library: &ImageFile) -> Vec<ImageFile> {
         .collect()
 }
 
-fn nothing(path: &Path) -> Error {
+/// There is nothing that could ever be seen.
+pub fn nothing(path: &Path) -> Error {
     Error::new(
         ErrorKind::NotFound,
         format!(

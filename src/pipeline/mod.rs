@@ -5,12 +5,15 @@
 //! room is counted and shown. This one covers new libraries with probes and watches the clock, so that a
 //! slow output delays no probe. Nothing ever waits in the observed programs.
 
+mod census;
 mod command;
 mod consumer;
 mod coverage;
+mod files;
+mod judge;
+mod targets;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::process::{Child, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,35 +21,41 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
 
-use crate::attach::{Notice, RunningRing, Session, Settings};
+use crate::attach::{Notice, RunningRing, Scope, Session, Settings};
 use crate::cache::Examiner;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::event::Caller;
 use crate::event::frame::{End, Frame};
 use crate::event::queue::Queue;
 use crate::event::wire::{ConnState, Counter};
-use crate::image::ImageFile;
 use crate::image::debug_file::DebugDirs;
 use crate::plan::Choice;
+use crate::select::Selection;
 use crate::symdb::SymbolDb;
 
 pub use crate::output::Summary;
 pub use consumer::Consumer;
 
+use command::Waiting;
 use consumer::Running;
 use coverage::Coverage;
+use judge::Judge;
+use targets::Targets;
 
 /// Between two looks at the clock, the child and the signals while nothing is to be done at once.
 const TICK: Duration = Duration::from_millis(50);
+/// After so long without a word, everything has been told of the processes that run already.
+const SETTLE: Duration = Duration::from_millis(30);
 /// Between two looks for libraries that no loader announced, and at the kernel's loss counters.
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// What to observe, and for how long.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Executable or shared library.
-    pub binary: PathBuf,
-    /// A command to run once the probes are in place; its end ends the run.
+    /// Whom to observe; `None`: the whole machine. Binaries may be executables or shared libraries.
+    pub selection: Option<Selection>,
+    /// A command to run once the probes are in place. Its end ends the run; if nothing but the command is selected, it is
+    /// observed itself, and what it starts, and the run ends with the last of them.
     pub command: Vec<OsString>,
     /// Payload bytes to keep of each call.
     pub max_bytes: u64,
@@ -94,6 +103,14 @@ impl Buffer {
     }
 }
 
+impl Options {
+    /// Nobody is selected but the command.
+    fn observes_command(&self) -> bool {
+        let is_empty = |selection: &Selection| !selection.has_rules() && selection.pids.is_empty();
+        !self.command.is_empty() && self.selection.as_ref().is_some_and(is_empty)
+    }
+}
+
 /// What a run tells on the way.
 pub trait Progress {
     /// A line for the user: what was attached, what was not and why.
@@ -127,37 +144,33 @@ pub fn run(
     if options.cache {
         examiner = examiner.with_user_cache();
     }
-    let target = ImageFile::open(&options.binary)?;
-    let image = target
-        .image()
-        .map_err(|error| error.with_kind(ErrorKind::NotFound))?;
-    let is_program = coverage::is_program(&image);
-    drop(image);
+    let targets = Targets::open(options)?;
     let mut session = Session::open(&Settings {
-        only_targets: is_program,
+        scope: targets.scope,
         ring_bytes: options.buffer.ring,
         max_bytes: options.max_bytes,
     })?;
     let queue = Queue::new(options.buffer.queue);
     session.tell_functions(Arc::clone(&queue));
-    let ring = session.ring()?.start(queue, options.latency)?;
-    let mut coverage = Coverage::new(session, &examiner, &options.choice, progress);
-    if is_program {
-        coverage.cover_program(target)?;
-    } else {
-        coverage.cover_library(target)?;
-    }
-    // Only now: a run that cannot start must not empty an earlier capture.
-    let consumer = Running::start(make_consumer()?, Arc::clone(ring.queue()))?;
+    let ring = session.ring()?.start(Arc::clone(&queue), options.latency)?;
+    let judge = Judge::new(targets.rules.clone());
+    let with = (&examiner, &options.choice);
+    let coverage = Coverage::new(session, with, judge, queue, progress);
     let mut run = Run {
         options,
         stop,
         coverage,
         ring,
-        consumer,
+        consumer: None,
         counters: Vec::new(),
+        has_told_rest: false,
     };
-    run.observe()
+    run.cover(targets)?;
+    let waiting = run.stand_by()?;
+    // Only now: a run that cannot start must not empty an earlier capture.
+    let queue = Arc::clone(run.ring.queue());
+    run.consumer = Some(Running::start(make_consumer()?, queue)?);
+    run.observe(waiting)
 }
 
 struct Run<'r> {
@@ -166,28 +179,84 @@ struct Run<'r> {
     // Before the ring: nothing may fill it any more when its thread is joined.
     coverage: Coverage<'r>,
     ring: RunningRing,
-    consumer: Running,
+    consumer: Option<Running>,
     /// As they were last told.
     counters: Vec<(Counter, u64)>,
+    /// That descendants of the command are left was told.
+    has_told_rest: bool,
 }
 
 impl Run<'_> {
-    fn observe(&mut self) -> Result<Outcome> {
-        let mut child = command::start(&self.options.command)?;
+    /// Probes what is there, and finds out who is to be followed.
+    fn cover(&mut self, targets: Targets) -> Result<()> {
+        for library in targets.libraries {
+            self.coverage.cover_library(library)?;
+        }
+        self.coverage
+            .follow_processes(targets.scope != Scope::Everybody)?;
+        for program in targets.programs {
+            self.coverage.cover_program(program)?;
+        }
+        for pid in &targets.rules.pids {
+            self.coverage.add_root(*pid)?;
+        }
+        self.settle()?;
+        if self.coverage.processes() == 0
+            && !self.coverage.captures()
+            && self.options.command.is_empty()
+        {
+            self.coverage
+                .notice("waiting: no such process runs yet; probes are placed when one starts");
+        }
+        Ok(())
+    }
+
+    /// Makes the command's process, which waits until its probes are in place.
+    fn stand_by(&mut self) -> Result<Option<Waiting>> {
+        let waiting = command::prepare(&self.options.command)?;
+        if let (Some(waiting), Some(name)) = (&waiting, self.options.command.first())
+            && self.options.observes_command()
+        {
+            self.coverage.add_root(waiting.pid())?;
+            self.settle()?;
+            self.coverage.expect_command(name);
+        }
+        Ok(waiting)
+    }
+
+    /// Takes what is told of processes until nothing more is asked.
+    fn settle(&mut self) -> Result<()> {
+        while self.coverage.scan_if_due()? {
+            while let Ok(notice) = self.ring.notices.recv_timeout(SETTLE) {
+                self.take_these(Some(notice))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn has_ended(&self) -> bool {
+        self.consumer.as_ref().is_none_or(Running::has_ended)
+    }
+
+    fn observe(&mut self, waiting: Option<Waiting>) -> Result<Outcome> {
+        let mut child = waiting.map(Waiting::release).transpose()?;
         let duration = self.options.duration;
         let deadline = duration.and_then(|time| Instant::now().checked_add(time));
         let mut swept = Instant::now();
         let mut status = None;
         let mut failed = Ok(());
-        while failed.is_ok() && !self.consumer.has_ended() {
+        while failed.is_ok() && !self.has_ended() {
             failed = self.take_notices();
-            if let Some(child) = &mut child {
+            if let Some(child) = &mut child
+                && status.is_none()
+            {
                 status = child
                     .try_wait()
                     .context(|| "failed to wait for the command")?;
             }
             let is_over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            if status.is_some() || is_over || self.stop.load(Ordering::Acquire) {
+            let is_done = status.is_some() && self.is_tree_over();
+            if is_done || is_over || self.stop.load(Ordering::Acquire) {
                 break;
             }
             if swept.elapsed() >= SWEEP {
@@ -197,7 +266,8 @@ impl Run<'_> {
             }
         }
         self.wind_up();
-        let summary = self.consumer.finish();
+        let finished = self.consumer.as_mut().map(Running::finish);
+        let summary = finished.unwrap_or_else(|| Ok(Summary::default()));
         failed?;
         Ok(Outcome {
             summary: summary?,
@@ -206,13 +276,29 @@ impl Run<'_> {
         })
     }
 
+    /// The command has ended: has all that it started, too, if that is observed?
+    fn is_tree_over(&mut self) -> bool {
+        if !self.options.observes_command() {
+            return true;
+        }
+        let left = self.coverage.tracked();
+        if left > 0 && !self.has_told_rest {
+            self.has_told_rest = true;
+            self.coverage.notice(&format!(
+                "the command has ended, and {left} processes that it started go on (Ctrl-C ends observing)"
+            ));
+        }
+        left == 0
+    }
+
     /// Does what must be done at once, or waits for it for a moment.
     fn take_notices(&mut self) -> Result<()> {
-        match self.ring.notices.recv_timeout(TICK) {
-            Ok(first) => {
-                self.take_these(Some(first));
-                self.coverage.cover_news();
-            }
+        let pause = self
+            .coverage
+            .next_look()
+            .map_or(TICK, |look| look.min(TICK));
+        match self.ring.notices.recv_timeout(pause) {
+            Ok(first) => self.take_these(Some(first))?,
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(Error::new(
@@ -221,20 +307,22 @@ impl Run<'_> {
                 ));
             }
         }
-        Ok(())
+        self.coverage.look_again();
+        self.coverage.scan_if_due().map(|_| ())
     }
 
     /// Takes `first` and all that wait behind it.
-    fn take_these(&mut self, first: Option<Notice>) {
+    fn take_these(&mut self, first: Option<Notice>) -> Result<()> {
         let mut ended: Vec<Caller> = Vec::new();
         for notice in first.into_iter().chain(self.ring.notices.try_iter()) {
             match notice {
                 Notice::Exit(caller) => ended.push(caller),
-                Notice::Loader(pid) => self.coverage.expect_news(pid),
+                Notice::Loader(process, at_ns) => self.coverage.expect_news(process, at_ns),
+                Notice::Process(sighted) => self.coverage.meet(&sighted)?,
             }
         }
         if ended.is_empty() {
-            return;
+            return Ok(());
         }
         // Read before the next sweep clears the table.
         let open = self.coverage.connections();
@@ -245,6 +333,7 @@ impl Run<'_> {
             let _ = self.ring.queue().push(Frame::Exited { caller, open });
             self.coverage.expect_no_more(caller.process);
         }
+        Ok(())
     }
 
     fn tell_counters(&mut self) -> Result<()> {
@@ -260,7 +349,8 @@ impl Run<'_> {
         self.coverage.detach();
         let queue = Arc::clone(self.ring.queue());
         self.ring.join();
-        self.take_these(None);
+        // It is over: what cannot be followed any more is of no interest.
+        let _ = self.take_these(None);
         queue.push(Frame::End(End {
             open: self.coverage.connections(),
             // As they were last told, if they cannot be read any more.

@@ -17,6 +17,9 @@ const RECORDS: u32 = 5;
 const TICK: u32 = 6;
 /// Records, compressed: their length (`u32`) and an LZ4 block.
 const PACKED_RECORDS: u32 = 7;
+/// JSON, since they are few.
+const PROCESS: u32 = 8;
+const MISSED: u32 = 9;
 
 /// Bytes before a frame's content.
 pub const PREFIX_LEN: usize = 16;
@@ -139,12 +142,25 @@ pub fn encode<'f>(
             scratch.extend_from_slice(function.name.as_bytes());
             FUNCTION
         }
+        Frame::Missed(missed) => {
+            put_json(scratch, &**missed);
+            MISSED
+        }
+        Frame::Process(info) => {
+            put_json(scratch, &**info);
+            PROCESS
+        }
         Frame::Tick(now_ns) => {
             put(scratch, *now_ns);
             TICK
         }
     };
     (kind, scratch)
+}
+
+/// Names and numbers: writing them to memory cannot fail.
+fn put_json(out: &mut Vec<u8>, value: &impl serde::Serialize) {
+    let _ = serde_json::to_writer(out, value);
 }
 
 fn put(out: &mut Vec<u8>, number: u64) {
@@ -209,6 +225,8 @@ pub fn decode(kind: u32, content: Vec<u8>) -> Option<Frame> {
             let function = Arc::new(Function { library, name });
             Frame::Function { index, function }
         }
+        MISSED => Frame::Missed(Arc::new(serde_json::from_slice(&content).ok()?)),
+        PROCESS => Frame::Process(Arc::new(serde_json::from_slice(&content).ok()?)),
         TICK => Frame::Tick(reader.u64()?),
         _ => return None,
     })

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use globset::{Glob, GlobBuilder};
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -64,19 +65,24 @@ impl Pattern {
 }
 
 /// In which container a process runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Container {
     /// `docker`, `containerd`, `cri-o`, `podman`; of an unknown one, nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub engine: Option<String>,
     /// In full.
     pub id: String,
     /// As users call it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// What it was made from.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
     /// The pod's name in Kubernetes.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub pod: Option<String>,
     /// The pod's namespace in Kubernetes.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
 }
 

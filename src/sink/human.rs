@@ -8,7 +8,9 @@ use anstyle::{AnsiColor, Style as Colour};
 
 use super::{Clock, Sink};
 use crate::bytes::printable;
+use crate::event::process::{Missed, ProcessInfo};
 use crate::event::{Direction, Role, SocketNames, Trust};
+use crate::select::Container;
 use crate::stream::{Gap, Message, Origin, Payload};
 
 /// Bytes of binary data shown without `--hex`.
@@ -47,10 +49,46 @@ impl<W: Write> Human<W> {
             "{dim}{}{dim:#} {colour}{}[{}] {} {} {text}{colour:#}",
             time.strftime("%H:%M:%S%.6f"),
             one_line(&origin.comm.to_string()),
-            origin.pid,
+            origin.process.pid,
             one_line(&origin.function.library),
             origin.conn,
         )
+    }
+
+    /// A line about a process, and none of its connections.
+    fn process_line(&mut self, at_ns: u64, comm: &str, pid: u32, text: &str) -> io::Result<()> {
+        let time = self.clock.time(at_ns);
+        let time = time.to_zoned(jiff::tz::TimeZone::system());
+        let dim = Colour::new().dimmed();
+        writeln!(
+            self.out,
+            "{dim}{} {}[{pid}] {}{dim:#}",
+            time.strftime("%H:%M:%S%.6f"),
+            one_line(comm),
+            one_line(text),
+        )
+    }
+
+    fn process(&mut self, info: &ProcessInfo) -> io::Result<()> {
+        let mut text = info.exe.clone().unwrap_or_else(|| "?".into());
+        if let Some(ns_pid) = info.ns_pid {
+            let _ = write!(text, ", process {ns_pid} of its namespace");
+        }
+        if let Some(container) = &info.container {
+            let _ = write!(text, ", in {}", described(container));
+        }
+        self.process_line(info.since_ns, &info.comm, info.process.pid, &text)
+    }
+
+    fn missed(&mut self, missed: &Missed) -> io::Result<()> {
+        let window = missed.until_ns.saturating_sub(missed.from_ns);
+        let text = format!(
+            "MAYBE MISSED: what it said with {} of {} in the {:.1} ms before its probes were in place",
+            missed.libraries.join(" and "),
+            missed.file,
+            window as f64 / 1e6,
+        );
+        self.process_line(missed.until_ns, &missed.comm, missed.process.pid, &text)
     }
 
     fn data(&mut self, origin: &Origin, payload: &Payload<'_>) -> io::Result<()> {
@@ -143,6 +181,7 @@ impl<W: Write> Sink for Human<W> {
             }
             Message::Data { origin, payload } => self.data(origin, payload),
             Message::Gap { origin, gap } => self.gap(origin.as_ref(), gap),
+            Message::Missed(missed) => self.missed(missed),
             Message::Open {
                 origin,
                 from_start,
@@ -157,6 +196,7 @@ impl<W: Write> Sink for Human<W> {
                 }
                 self.headline(AnsiColor::BrightBlack, origin, &text)
             }
+            Message::Process(info) => self.process(info),
             Message::Shutdown(_) => Ok(()), // the close that follows tells more
         }
     }
@@ -164,6 +204,21 @@ impl<W: Write> Sink for Human<W> {
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
+}
+
+/// A container as people call it.
+fn described(container: &Container) -> String {
+    let name = container.name.as_deref();
+    let short = container.id.get(..12).unwrap_or(&container.id);
+    let mut text = format!(
+        "{} container {}",
+        container.engine.as_deref().unwrap_or("a"),
+        name.unwrap_or(short)
+    );
+    if let (Some(pod), Some(namespace)) = (&container.pod, &container.namespace) {
+        let _ = write!(text, ", pod {namespace}/{pod}");
+    }
+    text
 }
 
 /// Which side of which socket, as far as it is known.

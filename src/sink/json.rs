@@ -4,6 +4,8 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
+use crate::event::ProcessId;
+
 /// Bytes looked at in one step, which the compiler turns into a few vector instructions.
 const STEP: usize = 32;
 
@@ -17,6 +19,27 @@ pub fn string(out: &mut Vec<u8>, text: &str) {
 /// Appends a number.
 pub fn number(out: &mut Vec<u8>, number: impl itoa::Integer) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// Appends the name of a process for good: its pid, and when it started.
+pub fn process(out: &mut Vec<u8>, process: ProcessId) {
+    out.extend_from_slice(b"\"p");
+    number(out, process.pid);
+    out.push(b'.');
+    number(out, process.start_ns);
+    out.push(b'"');
+}
+
+/// Appends an array of strings.
+pub fn strings(out: &mut Vec<u8>, texts: &[String]) {
+    out.push(b'[');
+    for (n, text) in texts.iter().enumerate() {
+        if n > 0 {
+            out.push(b',');
+        }
+        string(out, text);
+    }
+    out.push(b']');
 }
 
 /// Appends bytes in base64, in quotes.

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use super::{Clock, Sink, json};
+use crate::event::ProcessId;
+use crate::event::process::{Missed, ProcessInfo};
 use crate::stream::{Gap, Message, Origin, Payload};
 
 /// Bytes of lines that are written at once.
@@ -39,7 +41,7 @@ impl<W: Write> JsonLines<W> {
         line.out.extend_from_slice(b",\"ts\":\"");
         self.stamp.write(origin.ts_ns, line.out);
         line.out.push(b'"');
-        line.number("pid", origin.pid);
+        line.process(origin.process);
         line.number("tid", origin.tid);
         line.string("comm", &origin.comm.text());
         line.string("library", &origin.function.library);
@@ -74,6 +76,52 @@ impl<W: Write> JsonLines<W> {
             }
         }
         line.end();
+    }
+
+    fn process(&mut self, info: &ProcessInfo) {
+        let mut line = self.begin("process", None);
+        line.process(info.process);
+        line.string("comm", &info.comm);
+        line.number("uid", info.uid);
+        line.parent(info.parent);
+        if let Some(ns_pid) = info.ns_pid {
+            line.number("ns_pid", ns_pid);
+        }
+        for (name, value) in [("exe", &info.exe), ("cgroup", &info.cgroup)] {
+            if let Some(value) = value {
+                line.string(name, value);
+            }
+        }
+        if let Some(container) = &info.container
+            && let Ok(text) = serde_json::to_vec(container)
+        {
+            line.key("container");
+            line.out.extend_from_slice(&text);
+        }
+        line.key("since");
+        self.time(info.since_ns);
+        self.lines.extend_from_slice(b"}\n");
+    }
+
+    fn missed(&mut self, missed: &Missed) {
+        let mut line = self.begin("tls.missed", None);
+        line.process(missed.process);
+        line.string("comm", &missed.comm);
+        line.string("file", &missed.file);
+        line.key("libraries");
+        json::strings(line.out, &missed.libraries);
+        line.key("from");
+        self.time(missed.from_ns);
+        self.lines.extend_from_slice(b",\"until\":");
+        self.time(missed.until_ns);
+        self.lines.extend_from_slice(b"}\n");
+    }
+
+    /// A moment, as a JSON string.
+    fn time(&mut self, ts_ns: u64) {
+        self.lines.push(b'"');
+        self.stamp.write(ts_ns, &mut self.lines);
+        self.lines.push(b'"');
     }
 
     fn gap(&mut self, origin: Option<&Origin>, gap: &Gap) {
@@ -115,6 +163,7 @@ impl<W: Write> Sink for JsonLines<W> {
             }
             Message::Data { origin, payload } => self.data(origin, payload),
             Message::Gap { origin, gap } => self.gap(origin.as_ref(), gap),
+            Message::Missed(missed) => self.missed(missed),
             Message::Open {
                 origin,
                 from_start,
@@ -133,6 +182,7 @@ impl<W: Write> Sink for JsonLines<W> {
                 }
                 line.end();
             }
+            Message::Process(info) => self.process(info),
             Message::Shutdown(origin) => self.begin("tls.shutdown", Some(origin)).end(),
         }
         if self.lines.len() >= BUFFER {
@@ -174,6 +224,19 @@ impl Line<'_> {
         self.key(name);
         let text: &[u8] = if is_so { b"true" } else { b"false" };
         self.out.extend_from_slice(text);
+    }
+
+    /// Both by what it is called now and for good.
+    fn process(&mut self, process: ProcessId) {
+        self.number("pid", process.pid);
+        self.key("process");
+        json::process(self.out, process);
+    }
+
+    fn parent(&mut self, process: ProcessId) {
+        self.number("ppid", process.pid);
+        self.key("parent");
+        json::process(self.out, process);
     }
 
     fn end(self) {

@@ -163,7 +163,10 @@ impl Joiner {
                 conn.half.is_some()
             }
             Event::Exit(_) => true,
-            Event::Handshake { .. } | Event::Loader(_) | Event::Shutdown { .. } => false,
+            Event::Handshake { .. }
+            | Event::Loader(_)
+            | Event::Process(_)
+            | Event::Shutdown { .. } => false,
         }
     }
 

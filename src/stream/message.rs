@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::event::{Comm, Direction, Function, SocketNames, Trust};
+use crate::event::process::{Missed, ProcessInfo};
+use crate::event::{Comm, Direction, Function, ProcessId, SocketNames, Trust};
 
 /// A connection's name in one run: `c1`, `c2`, … in the order of their first events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -22,8 +23,8 @@ impl fmt::Display for ConnName {
 pub struct Origin {
     /// Nanoseconds on the boot clock.
     pub ts_ns: u64,
-    /// Thread group id in the init namespace.
-    pub pid: u32,
+    /// The process.
+    pub process: ProcessId,
     /// Thread.
     pub tid: u32,
     /// The thread's command name.
@@ -68,6 +69,8 @@ pub enum Cause {
     GuardUnknown,
     /// The user's `--max-bytes`.
     MaxBytes,
+    /// Too many processes were followed at once: some were not.
+    ProcessTableFull,
     /// The queue to the output was full: the output was too slow.
     QueueFull,
     /// The ring buffer was full: the reader was too slow, or the queue was full to the last byte.
@@ -93,6 +96,7 @@ impl Cause {
             Self::ConnectionTableFull => "connection-table-full",
             Self::GuardUnknown => "guard-unknown",
             Self::MaxBytes => "max-bytes",
+            Self::ProcessTableFull => "process-table-full",
             Self::QueueFull => "queue-full",
             Self::RingFull => "ring-full",
             Self::Sendfile => "sendfile",
@@ -180,6 +184,8 @@ pub enum Message<'b> {
         /// What.
         gap: Gap,
     },
+    /// Probes came after a process could have spoken.
+    Missed(Arc<Missed>),
     /// First sight of a connection.
     Open {
         /// Who, when, where.
@@ -189,6 +195,8 @@ pub enum Message<'b> {
         /// Where the program's own memory tells it.
         socket: SocketNames,
     },
+    /// A process that speaks TLS, or may.
+    Process(Arc<ProcessInfo>),
     /// The program said goodbye.
     Shutdown(Origin),
 }

@@ -92,7 +92,10 @@ impl Totals {
                 self.connections += 1;
                 self.joined += u64::from(!from_start);
             }
-            Message::Close { .. } | Message::Shutdown(_) => {}
+            Message::Close { .. }
+            | Message::Missed(_)
+            | Message::Process(_)
+            | Message::Shutdown(_) => {}
         }
     }
 }
@@ -190,7 +193,7 @@ impl Tracker {
                 }
             }
             Event::Exit(caller) => self.end_process(&caller, &[], out),
-            Event::Loader(_) => {}
+            Event::Loader(_) | Event::Process(_) => {}
         }
     }
 
@@ -407,7 +410,7 @@ fn cause(missing: Missing) -> Cause {
 fn origin(caller: &Caller, conn: &Conn, names: &Functions, name: ConnName) -> Origin {
     Origin {
         ts_ns: caller.ts_ns,
-        pid: caller.process.pid,
+        process: caller.process,
         tid: caller.tid,
         comm: caller.comm,
         function: Arc::clone(names.name(conn.function)),
@@ -420,7 +423,7 @@ impl Origin {
     /// The same connection once more.
     fn update(&mut self, caller: &Caller, conn: &Conn, names: &Functions) {
         self.ts_ns = caller.ts_ns;
-        self.pid = caller.process.pid;
+        self.process = caller.process;
         self.tid = caller.tid;
         self.comm = caller.comm;
         self.fd = conn.fd;

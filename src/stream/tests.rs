@@ -81,6 +81,8 @@ fn words(messages: &[Message<'_>]) -> Vec<String> {
                 gap.bytes,
                 gap.records
             ),
+            Message::Missed(missed) => format!("missed {}", missed.file),
+            Message::Process(info) => format!("process {}", info.process.pid),
             Message::Open {
                 origin,
                 from_start,

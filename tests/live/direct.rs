@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use agentsight::attach::{Events, Session, Settings};
+use agentsight::attach::{Events, Scope, Session, Settings};
 use agentsight::discover::finding::{
     Abi, Call, Finding, Function, Guard, Report, Site, SiteKind, Sites,
 };
@@ -30,7 +30,7 @@ pub struct Direct {
 impl Direct {
     pub fn open() -> Self {
         let session = Session::open(&Settings {
-            only_targets: false,
+            scope: Scope::Everybody,
             ring_bytes: 1 << 24,
             max_bytes: u64::MAX,
         })

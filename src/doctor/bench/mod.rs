@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::attach::{BenchKind, Session, Settings};
+use crate::attach::{BenchKind, Scope, Session, Settings};
 use crate::discover::finding::Form;
 use crate::error::{Error, ErrorKind, OrInvalid, Result};
 use crate::host::machine::Machine;
@@ -138,7 +138,7 @@ pub fn bench() -> Result<Bench> {
     let arch = Arch::HOST.or_invalid(|| "no machine code for this processor")?;
     let machine = Machine::here().or_invalid(|| "/proc does not tell kernel and processor")?;
     let session = Session::open(&Settings {
-        only_targets: true,
+        scope: Scope::NOBODY,
         ring_bytes: 4096,
         max_bytes: 0,
     })?;

@@ -1,0 +1,75 @@
+//! What a selection comes to: libraries to probe in whoever uses them, programs whose processes are followed, and what the
+//! kernel side must ask about.
+
+use super::Options;
+use super::coverage::is_program;
+use super::judge::asked;
+use crate::attach::Scope;
+use crate::error::Result;
+use crate::image::ImageFile;
+use crate::select::Selection;
+
+/// Opened and sorted.
+pub struct Targets {
+    pub libraries: Vec<ImageFile>,
+    /// Those that we can reach already.
+    pub programs: Vec<ImageFile>,
+    /// What is left to decide by, its binaries being programs.
+    pub rules: Selection,
+    pub scope: Scope,
+}
+
+impl Targets {
+    /// Opens what is named.
+    ///
+    /// # Errors
+    /// A binary is not there, or not ELF.
+    pub fn open(options: &Options) -> Result<Self> {
+        let Some(selection) = &options.selection else {
+            return Ok(Self {
+                libraries: Vec::new(),
+                programs: Vec::new(),
+                rules: Selection::default(),
+                scope: Scope::Machine,
+            });
+        };
+        let (mut libraries, mut programs) = (Vec::new(), Vec::new());
+        let mut rules = selection.clone();
+        if selection.containers.is_empty() {
+            rules.binaries.clear();
+            for path in &selection.binaries {
+                let file = ImageFile::open(path)?;
+                let image = file.image();
+                let image =
+                    image.map_err(|error| error.with_kind(crate::error::ErrorKind::NotFound))?;
+                let is_program = is_program(&image);
+                drop(image);
+                if is_program {
+                    rules.binaries.push(path.clone());
+                    programs.push(file);
+                } else {
+                    libraries.push(file);
+                }
+            }
+        }
+        let is_everybody = !libraries.is_empty() && !rules.has_rules() && rules.pids.is_empty();
+        let scope = match is_everybody {
+            true => Scope::Everybody,
+            false => Scope::Selected {
+                // A process that is named need not be found.
+                asked: if rules.pids.is_empty() {
+                    asked(&rules)
+                } else {
+                    0
+                },
+                follow: rules.follow || options.observes_command(),
+            },
+        };
+        Ok(Self {
+            libraries,
+            programs,
+            rules,
+            scope,
+        })
+    }
+}
