@@ -34,7 +34,7 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use crate::event::frame::Frame;
 use crate::event::process::{FileId, Property, Question};
 use crate::event::queue::Queue;
-use crate::event::{Function, wire};
+use crate::event::{Function, ProcessId, wire};
 use crate::image::{FileIdentity, FileOff};
 use crate::plan::{FUNCTIONS_MAX, ProbePlan};
 
@@ -222,6 +222,20 @@ impl Session {
     /// # Errors
     /// The kernel refuses.
     pub fn scan(&self) -> Result<()> {
+        // A child may come before its parent: once more, until nobody new is found.
+        let mut known = usize::MAX;
+        while known != self.tracked().len() {
+            known = self.tracked().len();
+            self.scan_once()?;
+        }
+        let roots = &self.skel.maps.roots;
+        for pid in roots.keys().collect::<Vec<_>>() {
+            let _ = roots.delete(&pid);
+        }
+        Ok(())
+    }
+
+    fn scan_once(&self) -> Result<()> {
         let failed = || "failed to look at the running processes";
         let link = self
             .skel
@@ -231,10 +245,6 @@ impl Session {
             .blame(failed)?;
         let mut run = Iter::new(&link).blame(failed)?;
         std::io::copy(&mut run, &mut std::io::sink()).context(failed)?;
-        let roots = &self.skel.maps.roots;
-        for pid in roots.keys().collect::<Vec<_>>() {
-            let _ = roots.delete(&pid);
-        }
         Ok(())
     }
 
@@ -264,9 +274,11 @@ impl Session {
             .blame(|| "failed to answer the BPF programs")
     }
 
-    /// How many processes are followed now.
-    pub fn tracked(&self) -> usize {
-        self.skel.maps.tracked.keys().count()
+    /// The processes that are followed now.
+    pub fn tracked(&self) -> Vec<ProcessId> {
+        let keys = self.skel.maps.tracked.keys();
+        keys.filter_map(|key| wire::conn_key_process(&key))
+            .collect()
     }
 
     /// Whether /proc names processes as the kernel side does: not so in a pid namespace of our own.

@@ -29,6 +29,7 @@ pub fn run(args: &AttachArgs) -> Result<ExitCode> {
             binaries: vec![args.binary.clone()],
             ..Selection::default()
         }),
+        wait: false,
         command: args.command.clone(),
         max_bytes: args.max_bytes.unwrap_or(u64::MAX),
         buffer: buffer(args.buffer)?,

@@ -119,6 +119,12 @@ fn find_program(name: &OsStr) -> Option<ImageFile> {
         .find_map(|path| ImageFile::open(&path).ok())
 }
 
+/// Its name.
+pub fn comm(pid: u32) -> Option<String> {
+    let comm = std::fs::read(format!("/proc/{pid}/comm")).ok()?;
+    Some(String::from_utf8_lossy(comm.trim_ascii_end()).into_owned())
+}
+
 /// Where we find what a process calls `path`.
 pub fn path_inside(pid: u32, path: &Path) -> PathBuf {
     let inside = path.strip_prefix("/").unwrap_or(path);

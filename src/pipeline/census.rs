@@ -24,6 +24,8 @@ pub struct Known {
     pub comm: String,
     /// When it began what it does now, on the boot clock.
     pub since_ns: u64,
+    /// When the kernel side began to report it, on the boot clock; 0: before it began.
+    pub followed_ns: u64,
     /// When we last knew what it has mapped; what is not in `files` came later.
     pub looked_ns: u64,
     /// Files that it uses, by their number in the coverage.
@@ -48,10 +50,8 @@ impl Known {
             return None;
         }
         let from_ns = self.since_ns.max(self.looked_ns);
-        (attached_ns > from_ns).then_some(Window {
-            from_ns,
-            until_ns: attached_ns,
-        })
+        let until_ns = attached_ns.max(self.followed_ns);
+        (until_ns > from_ns).then_some(Window { from_ns, until_ns })
     }
 }
 
@@ -70,6 +70,7 @@ impl Census {
             process,
             comm,
             since_ns,
+            followed_ns: 0,
             looked_ns: 0,
             files: HashSet::new(),
             tells: false,
@@ -96,6 +97,12 @@ impl Census {
     pub fn processes(&self, all: bool) -> Vec<ProcessId> {
         let known = self.known.values().filter(|known| all || !known.tells);
         known.map(|known| known.process).collect()
+    }
+
+    /// Whether the very process is known.
+    pub fn knows(&self, process: ProcessId) -> bool {
+        let known = self.known.get(&process.pid);
+        known.is_some_and(|known| known.process == process)
     }
 
     /// How many there are.
@@ -148,6 +155,9 @@ mod tests {
         known.looked_ns = 300;
         assert_eq!(known.uses(3, 290), None);
         assert_eq!(known.uses(4, 310), window(300, 310));
+        let known = census.learn(PROCESS, "x".into(), 200);
+        known.followed_ns = 400;
+        assert_eq!(known.uses(1, 150), window(200, 400));
     }
 
     /// A pid that is used again is another process, and an exec begins anew.

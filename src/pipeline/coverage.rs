@@ -14,7 +14,7 @@ use crate::attach::{Session, boot_time_ns};
 use crate::cache::Examiner;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::frame::Frame;
-use crate::event::process::{Facts, Missed, ProcessInfo, Sighted, Sighting};
+use crate::event::process::{Facts, FileId, Missed, ProcessInfo, Sighted, Sighting};
 use crate::event::queue::Queue;
 use crate::event::wire::{ConnState, Counter};
 use crate::event::{Caller, ProcessId};
@@ -62,6 +62,8 @@ pub struct Coverage<'c> {
     checked_alive: Instant,
     /// Processes that ended since the last sweep.
     ended: HashSet<ProcessId>,
+    /// Our own program.
+    own: Option<FileId>,
     /// Something was answered: all processes are to be looked at again.
     is_scan_due: bool,
     /// Some file captures plaintext.
@@ -77,6 +79,9 @@ impl<'c> Coverage<'c> {
         queue: Arc<Queue>,
         progress: &'c mut dyn Progress,
     ) -> Self {
+        let mut session = session;
+        let own = std::fs::File::open("/proc/self/exe").ok();
+        let own = own.and_then(|own| session.file_id(&own).ok());
         Self {
             files: Files::new(session, examiner, choice, progress),
             programs: HashMap::new(),
@@ -87,6 +92,7 @@ impl<'c> Coverage<'c> {
             follows: true,
             checked_alive: Instant::now(),
             ended: HashSet::new(),
+            own,
             is_scan_due: true,
             captures: false,
         }
@@ -231,8 +237,15 @@ impl<'c> Coverage<'c> {
         if !self.follows {
             return Ok(());
         }
-        self.census.learn(process, comm, since_ns);
-        if let Some(program) = processes::executable(process.pid, &sighted.facts.path) {
+        let known = self.census.learn(process, comm, since_ns);
+        if sighted.why == Sighting::Seen {
+            known.followed_ns = caller.ts_ns;
+        }
+        // A command that stands by runs our own program still.
+        if self.own == Some(sighted.facts.exe()) {
+            return Ok(());
+        }
+        if let Some(program) = self.executable(sighted) {
             let tells = interpreter(&program).is_some_and(|path| self.files.watch_loader(&path));
             let brought = self.cover_exe(program);
             if let Some(known) = self.census.find(process) {
@@ -247,6 +260,14 @@ impl<'c> Coverage<'c> {
         Ok(())
     }
 
+    /// What a process runs, if it can be told for sure.
+    fn executable(&mut self, sighted: &Sighted) -> Option<ImageFile> {
+        let (pid, facts) = (sighted.caller.process.pid, &sighted.facts);
+        let program = processes::executable(pid, &facts.path)?;
+        let id = self.files.session.file_id(program.file()).ok();
+        (id == Some(facts.exe())).then_some(program)
+    }
+
     fn tell(&self, sighted: &Sighted, since_ns: u64) {
         let info = self.describe(&sighted.caller, &sighted.facts, since_ns);
         // Without room for it, what the process says goes before.
@@ -255,7 +276,9 @@ impl<'c> Coverage<'c> {
 
     fn describe(&self, caller: &Caller, facts: &Facts, since_ns: u64) -> ProcessInfo {
         let pid = caller.process.pid;
-        let place = self.places.of(pid);
+        let is_there = processes::is_alive(caller.process);
+        let place = self.places.of(pid).filter(|_| is_there);
+        let exe = processes::exe_path(pid).filter(|_| is_there);
         let text = |path: PathBuf| path.to_string_lossy().into_owned();
         ProcessInfo {
             process: caller.process,
@@ -264,7 +287,7 @@ impl<'c> Coverage<'c> {
             uid: facts.uid(),
             parent: facts.parent,
             ns_pid: (facts.ns_pid != pid).then_some(facts.ns_pid),
-            exe: processes::exe_path(pid).map(text),
+            exe: exe.map(text),
             cgroup: place.as_ref().map(|place| text(place.cgroup.clone())),
             container: place.and_then(|place| place.container),
         }
@@ -277,7 +300,8 @@ impl<'c> Coverage<'c> {
 
     /// Covers what a process has mapped; what was not there at the last look came at `now_ns` or before.
     fn look(&mut self, process: ProcessId, now_ns: u64) {
-        if self.census.find(process).is_none() {
+        // Its pid may be another one's by now.
+        if !self.census.knows(process) || !processes::is_alive(process) {
             return;
         }
         let mut used = Vec::new();
@@ -356,7 +380,7 @@ impl<'c> Coverage<'c> {
 
     /// Processes that the kernel follows.
     pub fn tracked(&self) -> usize {
-        self.files.session.tracked()
+        self.files.session.tracked().len()
     }
 
     /// Tells the user something.
@@ -388,12 +412,25 @@ impl<'c> Coverage<'c> {
             }
         }
         self.files.remove_misfits();
+        if is_thorough {
+            self.find_unheard();
+        }
         let processes = self.census.processes(is_thorough);
         for process in &processes {
             self.look(*process, boot_time_ns());
         }
         if is_thorough {
             self.release_stale(&processes);
+        }
+    }
+
+    /// Processes that are followed, and of which no word arrived: a full ring may have lost it.
+    fn find_unheard(&mut self) {
+        for process in self.files.session.tracked() {
+            if !self.census.knows(process) && processes::is_alive(process) {
+                let comm = processes::comm(process.pid).unwrap_or_default();
+                self.census.learn(process, comm, process.start_ns);
+            }
         }
     }
 

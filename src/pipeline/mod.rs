@@ -54,6 +54,8 @@ const SWEEP: Duration = Duration::from_secs(1);
 pub struct Options {
     /// Whom to observe; `None`: the whole machine. Binaries may be executables or shared libraries.
     pub selection: Option<Selection>,
+    /// What is named and not there yet is waited for.
+    pub wait: bool,
     /// A command to run once the probes are in place. Its end ends the run; if nothing but the command is selected, it is
     /// observed itself, and what it starts, and the run ends with the last of them.
     pub command: Vec<OsString>,

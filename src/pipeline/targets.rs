@@ -5,7 +5,7 @@ use super::Options;
 use super::coverage::is_program;
 use super::judge::asked;
 use crate::attach::Scope;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::image::ImageFile;
 use crate::select::Selection;
 
@@ -17,6 +17,21 @@ pub struct Targets {
     /// What is left to decide by, its binaries being programs.
     pub rules: Selection,
     pub scope: Scope,
+}
+
+/// Whoever runs it runs many other scripts.
+fn refuse_script(file: &ImageFile) -> Result<()> {
+    if !file.bytes().starts_with(b"#!") {
+        return Ok(());
+    }
+    let path = file.path().display();
+    Err(Error::new(
+        ErrorKind::NotFound,
+        format!(
+            "{path} is a script: its processes run another program (agentsight record -- {path} observes what it \
+             starts; --binary takes the program that runs it)"
+        ),
+    ))
 }
 
 impl Targets {
@@ -38,10 +53,14 @@ impl Targets {
         if selection.containers.is_empty() {
             rules.binaries.clear();
             for path in &selection.binaries {
+                if options.wait && !path.exists() {
+                    rules.binaries.push(path.clone());
+                    continue;
+                }
                 let file = ImageFile::open(path)?;
+                refuse_script(&file)?;
                 let image = file.image();
-                let image =
-                    image.map_err(|error| error.with_kind(crate::error::ErrorKind::NotFound))?;
+                let image = image.map_err(|error| error.with_kind(ErrorKind::NotFound))?;
                 let is_program = is_program(&image);
                 drop(image);
                 if is_program {

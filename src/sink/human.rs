@@ -83,10 +83,10 @@ impl<W: Write> Human<W> {
     fn missed(&mut self, missed: &Missed) -> io::Result<()> {
         let window = missed.until_ns.saturating_sub(missed.from_ns);
         let text = format!(
-            "MAYBE MISSED: what it said with {} of {} in the {:.1} ms before its probes were in place",
+            "MAYBE MISSED: what it said with {} of {} before its probes were in place ({:.3} s)",
             missed.libraries.join(" and "),
             missed.file,
-            window as f64 / 1e6,
+            window as f64 / 1e9,
         );
         self.process_line(missed.until_ns, &missed.comm, missed.process.pid, &text)
     }
