@@ -19,7 +19,8 @@ use crate::event::queue::Queue;
 use crate::event::wire::{ConnState, Counter};
 use crate::event::{Caller, ProcessId};
 use crate::host::places::Places;
-use crate::host::{libraries, processes};
+use crate::host::roots::Root;
+use crate::host::{libraries, processes, programs};
 use crate::image::{FileIdentity, Image, ImageFile};
 use crate::plan::Choice;
 
@@ -45,13 +46,15 @@ struct Brought {
     refused: bool,
     /// It loads libraries by itself, and may load TLS later.
     is_dynamic: bool,
+    /// Its loader tells of libraries that come later.
+    tells: bool,
 }
 
 /// The probes of a run.
 pub struct Coverage<'c> {
     files: Files<'c>,
-    /// What covering executables brought.
-    programs: HashMap<FileIdentity, Brought>,
+    /// What covering executables brought, in which mount namespace; 0: wherever their path leads.
+    programs: HashMap<(FileIdentity, u32), Brought>,
     judge: Judge,
     places: Places,
     census: Census,
@@ -136,8 +139,11 @@ impl<'c> Coverage<'c> {
         let id = self.files.session.file_id(program.file())?;
         self.judge.expect_exe(id, &self.files.session)?;
         let path = program.path().to_owned();
-        let likely = libraries::likely(&program, self.files.sonames());
-        let brought = self.cover_exe(program);
+        let roots = [Some(Root::of_path(&path)?), Root::around(&program)];
+        let roots: Vec<Root> = roots.into_iter().flatten().collect();
+        let likely = |root| libraries::likely(&program, root, self.files.sonames());
+        let likely = roots.iter().flat_map(likely).collect();
+        let brought = self.cover_exe(program, 0, &roots);
         match (brought.captures, brought.is_dynamic && !brought.refused) {
             (true, _) => Ok(()),
             (false, true) => {
@@ -149,13 +155,14 @@ impl<'c> Coverage<'c> {
         }
     }
 
-    /// An executable and what it needs.
-    fn cover_exe(&mut self, program: ImageFile) -> Brought {
-        let identity = program.identity();
-        if let Some(brought) = self.programs.get(&identity) {
+    /// An executable and what it needs in these roots.
+    fn cover_exe(&mut self, program: ImageFile, namespace: u32, roots: &[Root]) -> Brought {
+        let key = (program.identity(), namespace);
+        if let Some(brought) = self.programs.get(&key) {
             return brought.clone();
         }
-        let needed = libraries::needed(&program);
+        let needed = |root| libraries::needed(&program, root);
+        let needed: Vec<ImageFile> = roots.iter().flat_map(needed).collect();
         let interpreter = interpreter(&program);
         let own = self.files.cover_gently(program);
         let mut brought = Brought {
@@ -163,6 +170,7 @@ impl<'c> Coverage<'c> {
             captures: self.does_capture(own),
             refused: self.files.get(own).is_some_and(|own| own.refused),
             is_dynamic: interpreter.is_some(),
+            tells: false,
         };
         for library in needed {
             let number = self.files.cover_gently(library);
@@ -170,10 +178,12 @@ impl<'c> Coverage<'c> {
             brought.files.push(number);
         }
         if let Some(loader) = &interpreter {
-            self.files.watch_loader(loader);
+            for root in roots {
+                brought.tells |= self.files.watch_loader(root, loader);
+            }
         }
         self.captures |= brought.captures;
-        self.programs.insert(identity, brought.clone());
+        self.programs.insert(key, brought.clone());
         brought
     }
 
@@ -197,9 +207,10 @@ impl<'c> Coverage<'c> {
     /// Covers what a command will run, before it does: the program that its name leads to, and the one that a script is
     /// run by.
     pub fn expect_command(&mut self, name: &std::ffi::OsStr) {
-        for program in processes::programs_of(name) {
-            let likely = libraries::likely(&program, self.files.sonames());
-            let brought = self.cover_exe(program);
+        let ours = [Root::ours()];
+        for program in programs::programs_of(name) {
+            let likely = libraries::likely(&program, &ours[0], self.files.sonames());
+            let brought = self.cover_exe(program, 0, &ours);
             if !brought.captures && brought.is_dynamic && !brought.refused {
                 for library in likely {
                     self.files.cover_gently(library);
@@ -246,10 +257,11 @@ impl<'c> Coverage<'c> {
             return Ok(());
         }
         if let Some(program) = self.executable(sighted) {
-            let tells = interpreter(&program).is_some_and(|path| self.files.watch_loader(&path));
-            let brought = self.cover_exe(program);
+            let root = Root::of_process(process.pid as i32).ok();
+            let namespace = sighted.facts.mount_namespace();
+            let brought = self.cover_exe(program, namespace, root.as_slice());
             if let Some(known) = self.census.find(process) {
-                known.tells = tells;
+                known.tells = brought.tells;
             }
             self.note_use(process, brought.files);
         }
@@ -263,7 +275,7 @@ impl<'c> Coverage<'c> {
     /// What a process runs, if it can be told for sure.
     fn executable(&mut self, sighted: &Sighted) -> Option<ImageFile> {
         let (pid, facts) = (sighted.caller.process.pid, &sighted.facts);
-        let program = processes::executable(pid, &facts.path)?;
+        let program = programs::executable(pid, &facts.path)?;
         let id = self.files.session.file_id(program.file()).ok();
         (id == Some(facts.exe())).then_some(program)
     }
@@ -278,7 +290,7 @@ impl<'c> Coverage<'c> {
         let pid = caller.process.pid;
         let is_there = processes::is_alive(caller.process);
         let place = self.places.of(pid).filter(|_| is_there);
-        let exe = processes::exe_path(pid).filter(|_| is_there);
+        let exe = programs::exe_path(pid).filter(|_| is_there);
         let text = |path: PathBuf| path.to_string_lossy().into_owned();
         ProcessInfo {
             process: caller.process,
@@ -428,7 +440,7 @@ impl<'c> Coverage<'c> {
     fn find_unheard(&mut self) {
         for process in self.files.session.tracked() {
             if !self.census.knows(process) && processes::is_alive(process) {
-                let comm = processes::comm(process.pid).unwrap_or_default();
+                let comm = programs::comm(process.pid).unwrap_or_default();
                 self.census.learn(process, comm, process.start_ns);
             }
         }

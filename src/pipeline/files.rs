@@ -10,8 +10,10 @@ use crate::attach::{ProbesId, Session, boot_time_ns};
 use crate::cache::Examiner;
 use crate::discover::{Finding, Report};
 use crate::doctor::{self, Launcher, Status};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::host::inodes::{CodeInode, CodeInodes};
 use crate::host::processes::{Inode, MappedFile};
+use crate::host::roots::Root;
 use crate::image::{FileIdentity, ImageFile};
 use crate::plan::{Choice, ProbePlan, Skipped, choose_all};
 
@@ -43,6 +45,8 @@ pub struct Files<'c> {
     return_probes: Option<bool>,
     covered: BTreeMap<usize, Covered>,
     by_identity: HashMap<FileIdentity, usize>,
+    /// Across mounts: two containers of one image must not get two probes on one inode.
+    by_code: CodeInodes,
     /// As /proc/PID/maps names them, which need not be what `stat` says.
     by_mapping: HashMap<Inode, usize>,
     loaders: HashMap<FileIdentity, bool>,
@@ -66,6 +70,7 @@ impl<'c> Files<'c> {
             return_probes: None,
             covered: BTreeMap::new(),
             by_identity: HashMap::new(),
+            by_code: CodeInodes::default(),
             by_mapping: HashMap::new(),
             loaders: HashMap::new(),
             only: None,
@@ -139,6 +144,12 @@ impl<'c> Files<'c> {
         if let Some(number) = self.by_identity.get(&identity) {
             return Ok(*number);
         }
+        let code = CodeInode::of(file.file())
+            .context(|| format!("failed to look at {}", file.path().display()))?;
+        if let Some(number) = self.by_code.find(&code) {
+            self.by_identity.insert(identity, number);
+            return Ok(number);
+        }
         self.release_older(identity);
         let mut covered = Covered {
             path: file.path().display().to_string(),
@@ -153,7 +164,9 @@ impl<'c> Files<'c> {
         if is_wanted.is_none_or(|only| only.contains(&identity)) {
             self.probe(&file, &mut covered)?;
         }
-        Ok(self.remember(covered))
+        let number = self.remember(covered);
+        self.by_code.insert(&code, number);
+        Ok(number)
     }
 
     fn remember(&mut self, covered: Covered) -> usize {
@@ -260,8 +273,8 @@ impl<'c> Files<'c> {
     }
 
     /// Watches a dynamic loader for libraries that come later. False: they are found by looking now and then.
-    pub fn watch_loader(&mut self, loader: &Path) -> bool {
-        let Ok(file) = ImageFile::open(loader) else {
+    pub fn watch_loader(&mut self, root: &Root, loader: &Path) -> bool {
+        let Ok(file) = root.open_image(loader) else {
             return false;
         };
         if let Some(tells) = self.loaders.get(&file.identity()) {
@@ -274,7 +287,7 @@ impl<'c> Files<'c> {
             self.session.attach_loader(offset, file.file())
         });
         if let Err(error) = &attached {
-            let loader = loader.display();
+            let loader = file.path().display();
             self.notice(&format!(
                 "libraries that are loaded later may be seen up to a second late: {loader}: {error:#}"
             ));
@@ -299,7 +312,8 @@ impl<'c> Files<'c> {
         let Some(covered) = self.covered.remove(&number) else {
             return;
         };
-        self.by_identity.remove(&covered.identity);
+        self.by_identity.retain(|_, known| *known != number);
+        self.by_code.remove(number);
         self.by_mapping.retain(|_, known| *known != number);
         if let Some((probes, _)) = covered.probed {
             self.session.release(probes);

@@ -2,12 +2,18 @@
 //! asked for. An answer holds for all processes of which the same can be said, so it is given only if what /proc shows
 //! is still what was asked about.
 
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::attach::Session;
 use crate::error::Result;
 use crate::event::process::{FileId, Property, Question, Sighted};
-use crate::host::{places::Places, processes};
+use crate::host::inodes::CodeInode;
+use crate::host::places::Places;
+use crate::host::programs;
+use crate::host::roots::Root;
 use crate::select::Selection;
 
 /// Knows what the user asked for.
@@ -69,24 +75,25 @@ impl Judge {
     }
 
     fn fits_exe(&self, sighted: &Sighted, session: &mut Session) -> Option<bool> {
-        let (pid, id) = (sighted.caller.process.pid, sighted.facts.exe());
-        let mut is_same = |path: &Path| {
-            let file = std::fs::File::open(path).ok();
-            file.and_then(|file| session.file_id(&file).ok()) == Some(id)
-        };
-        let path = exe_path(sighted, &mut is_same)?;
+        let (pid, id) = (sighted.caller.process.pid as i32, sighted.facts.exe());
+        let mut is_asked = |file: &File| session.file_id(file).ok() == Some(id);
+        let (exe, path) = executable(sighted, &mut is_asked)?;
         if self.selection.exes.iter().any(|exe| exe.matches(&path)) {
             return Some(true);
         }
+        let exe = CodeInode::of(&exe).ok()?;
         // With a container, a path is meant as its processes see it.
         let is_inside = !self.selection.containers.is_empty();
+        let root = if is_inside {
+            Root::of_process(pid).ok()?
+        } else {
+            Root::ours()
+        };
+        let is_home = is_inside || programs::is_at_home(sighted.caller.process.pid);
         Some(self.selection.binaries.iter().any(|binary| {
-            let outside = match is_inside {
-                true => processes::path_inside(pid, binary),
-                false => binary.clone(),
-            };
-            let is_home = is_inside || processes::is_at_home(pid);
-            is_same(&outside) || (is_home && path == *binary)
+            let named = root.open(binary).and_then(|file| CodeInode::of(&file));
+            // What runs may have been deleted, or replaced, since.
+            named.is_ok_and(|named| named.is_same(&exe)) || (is_home && path == *binary)
         }))
     }
 
@@ -95,7 +102,7 @@ impl Judge {
         let place = self.places.of(pid);
         // It may have moved, or ended, since it was asked.
         let is_current =
-            processes::mount_namespace(pid) == Some(sighted.facts.mount_namespace().into());
+            programs::mount_namespace(pid) == Some(sighted.facts.mount_namespace().into());
         Some(self.selection.fits_place(&place?)).filter(|_| is_current)
     }
 
@@ -112,15 +119,18 @@ impl Judge {
     }
 }
 
-/// The path of the executable that was asked about, as its process sees it, if it can still be told.
-fn exe_path(sighted: &Sighted, is_same: &mut impl FnMut(&Path) -> bool) -> Option<PathBuf> {
-    use std::os::unix::ffi::OsStrExt;
+/// The executable that was asked about and its path, as its process sees it, if it can still be told.
+fn executable(
+    sighted: &Sighted,
+    is_asked: &mut impl FnMut(&File) -> bool,
+) -> Option<(File, PathBuf)> {
     let pid = sighted.caller.process.pid;
-    let link = PathBuf::from(format!("/proc/{pid}/exe"));
-    if is_same(&link) {
-        return processes::exe_path(pid);
+    let running = File::open(format!("/proc/{pid}/exe")).ok();
+    if let Some(exe) = running.filter(|exe| is_asked(exe)) {
+        return Some((exe, programs::exe_path(pid)?));
     }
     // It has ended already, and was not run in a place of its own.
-    let named = Path::new(std::ffi::OsStr::from_bytes(&sighted.facts.path));
-    (named.is_absolute() && is_same(named)).then(|| named.to_owned())
+    let named = Path::new(OsStr::from_bytes(&sighted.facts.path));
+    let file = named.is_absolute().then(|| File::open(named).ok())??;
+    is_asked(&file).then(|| (file, named.to_owned()))
 }

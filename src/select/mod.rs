@@ -64,6 +64,9 @@ impl Pattern {
     }
 }
 
+/// Less of an id is no id.
+const ID_DIGITS_MIN: usize = 4;
+
 /// In which container a process runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Container {
@@ -89,8 +92,18 @@ pub struct Container {
 impl Container {
     /// Whether `wanted` is its name, or its id, or the beginning of that.
     pub fn is_called(&self, wanted: &str) -> bool {
-        let is_id = wanted.len() >= 4 && self.id.starts_with(wanted);
-        is_id || self.name.as_deref() == Some(wanted)
+        let is_id = wanted.len() >= ID_DIGITS_MIN && self.id.starts_with(wanted);
+        is_id || self.is_named(wanted)
+    }
+
+    /// Whether `wanted` is its name, alone or behind its pod's (`POD/NAME`).
+    pub fn is_named(&self, wanted: &str) -> bool {
+        let Some(name) = self.name.as_deref() else {
+            return false;
+        };
+        let of_pod = wanted.split_once('/');
+        name == wanted
+            || of_pod.is_some_and(|(pod, of)| self.pod.as_deref() == Some(pod) && of == name)
     }
 }
 
@@ -106,8 +119,15 @@ pub struct Place {
 impl Selection {
     /// Nothing but processes themselves, with no property asked for: everybody, or those with a pid.
     pub fn has_rules(&self) -> bool {
-        !(self.binaries.is_empty() && self.comms.is_empty() && self.exes.is_empty())
-            || !(self.cgroups.is_empty() && self.containers.is_empty() && self.users.is_empty())
+        let are_empty = [
+            self.binaries.is_empty(),
+            self.cgroups.is_empty(),
+            self.comms.is_empty(),
+            self.containers.is_empty(),
+            self.exes.is_empty(),
+            self.users.is_empty(),
+        ];
+        are_empty.contains(&false)
     }
 
     /// Whether an executable fits, by its path as its process sees it, the place that is meant included or not.
@@ -168,6 +188,30 @@ mod tests {
         assert!(!selection.fits_place(&container("webs", "ff")));
         assert!(!selection.fits_place(&Place::default()));
         assert!(selection.fits_exe(Path::new("/bin/sh")));
+    }
+
+    /// Containers of one name in many pods could not be told apart.
+    #[test]
+    fn pods_tell_containers_apart() {
+        let container = Container {
+            id: "abcdef".into(),
+            name: Some("app".into()),
+            pod: Some("web-1".into()),
+            ..Container::default()
+        };
+        for (wanted, is_called) in [
+            ("app", true),
+            ("web-1/app", true),
+            ("web-2/app", false),
+            ("web-1", false),
+            ("abcd", true),
+            ("abc", false),
+            ("", false),
+            ("/", false),
+        ] {
+            assert_eq!(container.is_called(wanted), is_called, "{wanted}");
+        }
+        assert!(!Container::default().is_called("") && !Container::default().is_called("/"));
     }
 
     /// A path's parts are what stars stand for.

@@ -10,6 +10,8 @@
 )]
 
 mod capture;
+mod container;
+mod containers;
 mod direct;
 mod go;
 mod go_programs;

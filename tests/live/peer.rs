@@ -70,15 +70,28 @@ impl Lonely {
 impl Peer {
     /// `llm` or `files`, as `tls_peer.py` documents them.
     pub fn start(role: &str) -> Option<Self> {
-        let (unshare, python) = (program("unshare")?, program("python3")?);
         program("nsenter")?;
+        let mut command = Command::new(program("unshare")?);
+        command.arg("--net").arg(program("python3")?);
+        Self::start_by(command, role, &["--lonely"])
+    }
+
+    /// The same in our own network.
+    pub fn start_here(role: &str) -> Option<Self> {
+        Self::start_by(Command::new(program("python3")?), role, &[])
+    }
+
+    fn start_by(mut command: Command, role: &str, options: &[&str]) -> Option<Self> {
         program("openssl")?;
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("files")).unwrap();
-        let mut command = Command::new(unshare);
-        command.arg("--net").arg(python).arg(script());
-        let process = Lonely::start(command.arg(role).arg(dir.path()).arg("--lonely"));
+        command.arg(script()).arg(role).arg(dir.path());
+        let process = Lonely::start(command.args(options));
         Some(Self { process, dir })
+    }
+
+    pub fn pid(&self) -> u64 {
+        self.process.pid()
     }
 
     pub fn dir(&self) -> &Path {
