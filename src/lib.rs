@@ -28,6 +28,7 @@
 //! * `doctor` (feature `bpf`): what this machine can do, tried out.
 //! * [`select`]: which processes a user asks for.
 //! * [`host`]: who uses a file; the only reader of /proc.
+//! * [`survey`]: which processes run, with which TLS libraries, and whether those can be probed.
 //! * `pipeline` (feature `bpf`): wires all this, owns the threads. [`cli`]: the command line.
 //!
 //! # Invariants
@@ -64,4 +65,5 @@ pub mod redact;
 pub mod select;
 pub mod sink;
 pub mod stream;
+pub mod survey;
 pub mod symdb;

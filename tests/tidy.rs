@@ -30,7 +30,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "cache", "check", "discover", "doctor", "event", "host", "image", "output", "pipeline",
-            "plan", "record", "redact", "select", "sink", "symdb",
+            "plan", "record", "redact", "select", "sink", "survey", "symdb",
         ],
     ),
     ("discover", &["image", "symdb"]),
@@ -58,6 +58,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("select", &[]),
     ("sink", &["event", "select", "stream"]),
     ("stream", &["event"]),
+    (
+        "survey",
+        &["cache", "discover", "host", "image", "plan", "select"],
+    ),
     ("symdb", &[]),
 ];
 

@@ -9,6 +9,7 @@ use clap_complete::Shell;
 
 use super::exit;
 use super::output::OutputArgs;
+use super::select::SelectArgs;
 use crate::plan::ProbeSites;
 
 /// See what AI agents say over TLS, from outside: no SDK, no proxy, no restart.
@@ -33,7 +34,8 @@ pub enum Command {
         /// For which shell
         shell: Shell,
     },
-    /// Tell which TLS libraries are inside of files, which functions were found, how and where
+    /// Tell which TLS libraries are inside of files, or of processes that run, how they were found, and
+    /// whether attach would see their plaintext
     #[command(after_help = DISCOVER_EXAMPLES)]
     Discover(DiscoverArgs),
     /// Tell what this machine can do, and try it out with a TLS exchange of its own (needs root)
@@ -71,8 +73,16 @@ Examples:
   agentsight discover $(which node)                    what is inside of node
   agentsight discover --explain /usr/lib/**/libssl*    every step that was tried, and what it gave
   agentsight discover --json ./bin | jq '.[].findings[].library'
+  agentsight discover --comm claude                    is my agent visible? with all that it started
+  sudo agentsight discover --all                       whatever uses TLS here
+  sudo agentsight discover --container web --watch     as it changes, until Ctrl-C
 
-Exit status: 0 if a TLS library was found, 4 if there is none, 1 if a file could not be examined.";
+Of processes, a table tells the TLS libraries that each has loaded, how their functions were found,
+and whether attach would see their plaintext. Processes that are alike share a row, and --all leaves
+out those without TLS, unless -v is given. Without root, only one's own can be looked into.
+
+Exit status: 0 if a TLS library was found (of processes: one that attach would see), 4 if there is
+none, 1 if a file could not be examined. Of --watch: 0.";
 
 const CHECK_EXAMPLES: &str = "\
 Examples:
@@ -150,14 +160,22 @@ impl Color {
 #[derive(Debug, clap::Args)]
 pub struct DiscoverArgs {
     /// ELF files, or directories to search for them
-    #[arg(required = true, value_name = "PATH")]
+    #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,
-    /// Print one JSON array with an object per file
+    /// Print one JSON array with an object per file, or per process (agentsight schema processes); with
+    /// --watch, one object a line for each change
     #[arg(long)]
     pub json: bool,
-    /// Print the whole ladder of evidence, with what was tried in vain
+    /// Print the whole ladder of evidence of a file, with what was tried in vain
     #[arg(long, conflicts_with = "json")]
     pub explain: bool,
+    /// Of processes: each in a row of its own, those without TLS as well
+    #[arg(short, long)]
+    pub verbose: bool,
+    /// Of processes: go on until Ctrl-C; on a terminal the table is kept up to date, else each change is a
+    /// line
+    #[arg(long)]
+    pub watch: bool,
     /// Where attach would place its probes
     #[arg(long, value_name = "WHICH", value_enum, default_value_t = SitesChoice::Planned)]
     pub probe_sites: SitesChoice,
@@ -170,6 +188,8 @@ pub struct DiscoverArgs {
     /// When to use colours
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = Color::Auto)]
     pub color: Color,
+    #[command(flatten)]
+    pub select: SelectArgs,
 }
 
 /// What a schema is printed of.
@@ -177,6 +197,8 @@ pub struct DiscoverArgs {
 pub enum Format {
     /// Lines of `attach --json`
     Lines,
+    /// Processes of `discover --json`
+    Processes,
     /// Manifests of `check`
     Samples,
 }
@@ -235,9 +257,6 @@ pub struct ReplayArgs {
 #[cfg(feature = "bpf")]
 #[derive(Debug, clap::Args)]
 pub struct AttachArgs {
-    /// Executable or shared library to observe; of an executable, its own processes only
-    #[arg(long, alias = "binary-path", value_name = "PATH")]
-    pub binary: PathBuf,
     #[command(flatten)]
     pub out: OutputArgs,
     /// Keep all in FILE (mode 0600) for agentsight replay, and print nothing
@@ -269,6 +288,8 @@ pub struct AttachArgs {
     /// ends, and return its status
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
+    #[command(flatten)]
+    pub select: SelectArgs,
 }
 
 /// `4096`, `16K`, `64M`, `1G`: powers of 1024.

@@ -25,11 +25,8 @@ pub fn run(args: &AttachArgs) -> Result<ExitCode> {
     // Before anything is opened: a missing file is less of a surprise than a missing privilege.
     privileges::require_for_attach()?;
     let options = Options {
-        selection: Some(Selection {
-            binaries: vec![args.binary.clone()],
-            ..Selection::default()
-        }),
-        wait: false,
+        selection: selection(args)?,
+        wait: args.select.wait,
         command: args.command.clone(),
         max_bytes: args.max_bytes.unwrap_or(u64::MAX),
         buffer: buffer(args.buffer)?,
@@ -55,6 +52,19 @@ pub fn run(args: &AttachArgs) -> Result<ExitCode> {
         None => outcome.status,
     };
     Ok(status.map_or(ExitCode::SUCCESS, exit_code))
+}
+
+/// Whom to observe; nobody but the command, if nobody else is named.
+fn selection(args: &AttachArgs) -> Result<Option<Selection>> {
+    if !args.select.is_given() && !args.command.is_empty() {
+        return Ok(Some(Selection {
+            follow: true,
+            ..Selection::default()
+        }));
+    }
+    let selection = args.select.selection()?;
+    let is_somebody = selection.has_rules() || !selection.pids.is_empty();
+    Ok(is_somebody.then_some(selection))
 }
 
 /// What we started is not left alone: it goes on unobserved, and its status is still passed on.

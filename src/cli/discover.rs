@@ -1,4 +1,4 @@
-//! `agentsight discover`: examines files, prints tables or JSON.
+//! `agentsight discover`: examines files, prints tables or JSON. What it says about processes is made in `processes`.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -13,7 +13,7 @@ use walkdir::WalkDir;
 
 use super::args::DiscoverArgs;
 use super::prices::Choices;
-use super::{complain, exit};
+use super::{complain, exit, processes};
 use crate::bytes::printable;
 use crate::cache::{Examined, Examiner};
 use crate::discover::finding::{Site, SiteKind};
@@ -25,6 +25,20 @@ use crate::plan::{Source, choose_all};
 use crate::symdb::SymbolDb;
 
 pub fn run(args: &DiscoverArgs) -> Result<ExitCode> {
+    let of_processes = args.watch || args.verbose || args.select.is_given();
+    let complaint = match (args.paths.is_empty(), of_processes) {
+        (true, true) if args.explain => "--explain is about files",
+        (true, true) => return processes::run(args),
+        (true, false) => "of what? Name files, or processes by a selector like --pid, or say --all",
+        (false, true) => {
+            "files or processes? A PATH goes with no selector, and neither with --watch nor with --verbose"
+        }
+        (false, false) => return of_files(args),
+    };
+    Err(Error::new(ErrorKind::Usage, complaint))
+}
+
+fn of_files(args: &DiscoverArgs) -> Result<ExitCode> {
     let examiner = examiner(&args.debug_dir, !args.no_cache)?;
     let choices = Choices::new(args.probe_sites.sites());
     let mut outcome = Outcome::default();

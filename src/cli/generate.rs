@@ -10,6 +10,7 @@ use super::args::{Args, Format};
 use crate::check::SAMPLES_SCHEMA;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::sink::LINES_SCHEMA;
+use crate::survey::PROCESSES_SCHEMA;
 
 /// Prints a completion script.
 pub fn completions(shell: Shell) -> Result<ExitCode> {
@@ -41,6 +42,7 @@ pub fn man(command: Option<&str>) -> Result<ExitCode> {
 pub fn schema(format: Format) -> Result<ExitCode> {
     print(match format {
         Format::Lines => LINES_SCHEMA.as_bytes(),
+        Format::Processes => PROCESSES_SCHEMA.as_bytes(),
         Format::Samples => SAMPLES_SCHEMA.as_bytes(),
     })
 }

@@ -12,7 +12,9 @@ mod exit;
 mod generate;
 mod output;
 mod prices;
+mod processes;
 mod replay;
+mod select;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -1,6 +1,7 @@
 //! Who uses a file: processes, what they have mapped, where the loader would find their libraries; and
 //! which machine this is. The only place that reads /proc.
 
+pub mod cgroups;
 pub mod containers;
 pub mod inodes;
 pub mod libraries;
@@ -10,3 +11,5 @@ pub mod privileges;
 pub mod processes;
 pub mod programs;
 pub mod roots;
+pub mod selected;
+pub mod table;

@@ -6,11 +6,12 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use procfs::process::{MMPermissions, MMapPath, MemoryMap, Process};
+use procfs::FromRead;
+use procfs::process::{MMPermissions, MMapPath, MemoryMap, MemoryMaps, Process};
 
 use super::inodes::CodeInode;
 use super::roots::Root;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Context, Error, ErrorKind, Result};
 use crate::event::{ProcessId, Thread};
 use crate::image::ImageFile;
 
@@ -78,16 +79,23 @@ impl MappedFile {
     /// # Errors
     /// The process is gone, or the file cannot be reached from here.
     pub fn open(&self) -> Result<ImageFile> {
+        ImageFile::from_file(&self.path, self.open_file()?)
+    }
+
+    /// As [`Self::open`], without mapping it here.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn open_file(&self) -> Result<File> {
         // map_files wants more privileges than some set-ups give.
         let file = File::open(map_file(self.pid, self.range)).or_else(|_| self.open_by_name());
-        let file = file.map_err(|error| {
+        file.map_err(|error| {
             let path = self.path.display();
             Error::new(
                 ErrorKind::NotFound,
                 format!("failed to open {path} of process {}: {error}", self.pid),
             )
-        })?;
-        ImageFile::from_file(&self.path, file)
+        })
     }
 
     /// Only if the name still leads to what is mapped.
@@ -96,7 +104,7 @@ impl MappedFile {
         let file = root.open(&self.path)?;
         let (now, (_, ino)) = (file.metadata()?, self.inode);
         // Without map_files the device may be that of maps, which is another one on overlayfs and btrfs.
-        if now.ino() == ino {
+        if now.is_file() && now.ino() == ino {
             Ok(file)
         } else {
             Err(io::Error::other("its name is another file's by now"))
@@ -106,11 +114,18 @@ impl MappedFile {
 
 /// All files that a process has mapped executable, each once. Empty if it has ended.
 pub fn mapped_files(pid: i32) -> Vec<MappedFile> {
-    let Ok(maps) = Process::new(pid).and_then(|process| process.maps()) else {
-        return Vec::new();
-    };
+    readable_files(pid).unwrap_or_default()
+}
+
+/// As [`mapped_files`].
+///
+/// # Errors
+/// It has ended, or we may not look at it.
+pub fn readable_files(pid: i32) -> Result<Vec<MappedFile>> {
+    let maps: MemoryMaps = read(&format!("/proc/{pid}/maps"))?;
     let mut seen = HashSet::new();
-    maps.into_iter()
+    let files = maps.into_iter();
+    let files = files
         .filter(|map| map.perms.contains(MMPermissions::EXECUTE) && map.inode != 0)
         .filter_map(|map| {
             let inode = inode_of(pid, &map);
@@ -123,8 +138,23 @@ pub fn mapped_files(pid: i32) -> Vec<MappedFile> {
                 pid,
                 range: map.address,
             })
-        })
-        .collect()
+        });
+    Ok(files.collect())
+}
+
+/// The name of a file whose name is gone, without the word that the kernel adds.
+pub fn without_deleted(path: &str) -> Option<&str> {
+    path.strip_suffix(" (deleted)")
+}
+
+/// A file of /proc. Names in it are whatever somebody chose, UTF-8 or not.
+///
+/// # Errors
+/// It cannot be read, or is not what it should be.
+pub(super) fn read<T: FromRead>(path: &str) -> Result<T> {
+    let bytes = fs::read(path).context(|| format!("failed to read {path}"))?;
+    let text = String::from_utf8_lossy(&bytes);
+    T::from_read(text.as_bytes()).map_err(|error| Error::invalid(format!("{path}: {error}")))
 }
 
 /// Where no disk is below (device 0:N), numbers in maps are not those of `stat`, and files of several layers or

@@ -6,28 +6,19 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::selected::Executable;
 use crate::image::ImageFile;
-
-/// What a deleted file's path ends with in /proc.
-const DELETED: &str = " (deleted)";
-
-/// The path of a process's executable as the process sees it, without a word about its deletion.
-pub fn exe_path(pid: u32) -> Option<PathBuf> {
-    let path = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
-    let text = path.to_str().and_then(|path| path.strip_suffix(DELETED));
-    Some(text.map(PathBuf::from).unwrap_or(path))
-}
 
 /// A running process's executable. If the process has ended already: what it was asked to run, by an absolute path.
 /// `None` if neither can be reached.
 pub fn executable(pid: u32, named: &[u8]) -> Option<ImageFile> {
     let link = PathBuf::from(format!("/proc/{pid}/exe"));
-    let Some(path) = exe_path(pid) else {
+    let Some(exe) = Executable::of(pid.cast_signed()) else {
         let named = Path::new(OsStr::from_bytes(named));
         return named.is_absolute().then(|| ImageFile::open(named).ok())?;
     };
     let file = File::open(link).ok()?;
-    ImageFile::from_file(&path, file).ok()
+    ImageFile::from_file(&exe.path, file).ok()
 }
 
 /// Interpreters of interpreters: the kernel goes no deeper (`exec_binprm`).

@@ -269,6 +269,13 @@ impl<'a> Image<'a> {
         self.dynamic.as_ref().is_some_and(|dynamic| dynamic.is_pie)
     }
 
+    /// An executable, not a library: `ET_EXEC`, marked as PIE, or with a loader and no library name.
+    pub fn is_program(&self) -> bool {
+        self.file_type == object::elf::ET_EXEC.0
+            || self.is_pie()
+            || (self.interpreter.is_some() && self.soname().is_none())
+    }
+
     /// Where in the file the function of exactly this name begins, by the dynamic symbols.
     pub fn function_offset(&self, name: &[u8]) -> Option<FileOff> {
         let table = self.dynsym()?;

@@ -20,20 +20,14 @@ use crate::event::wire::{ConnState, Counter};
 use crate::event::{Caller, ProcessId};
 use crate::host::places::Places;
 use crate::host::roots::Root;
+use crate::host::selected::Executable;
 use crate::host::{libraries, processes, programs};
-use crate::image::{FileIdentity, Image, ImageFile};
+use crate::image::{FileIdentity, ImageFile};
 use crate::plan::Choice;
 
 /// Between two looks for processes whose end was not told (a full ring may have lost it), and for libraries that came
 /// without a word of the loader's.
 const ALIVE_CHECK: Duration = Duration::from_secs(10);
-
-/// An executable, not a library: `ET_EXEC`, marked as PIE, or with a loader and no library name.
-pub fn is_program(image: &Image<'_>) -> bool {
-    image.file_type == object::elf::ET_EXEC.0
-        || image.is_pie()
-        || (image.interpreter.is_some() && image.soname().is_none())
-}
 
 /// What covering one program brought.
 #[derive(Clone, Debug, Default)]
@@ -290,7 +284,7 @@ impl<'c> Coverage<'c> {
         let pid = caller.process.pid;
         let is_there = processes::is_alive(caller.process);
         let place = self.places.of(pid).filter(|_| is_there);
-        let exe = programs::exe_path(pid).filter(|_| is_there);
+        let exe = Executable::of(pid.cast_signed()).filter(|_| is_there);
         let text = |path: PathBuf| path.to_string_lossy().into_owned();
         ProcessInfo {
             process: caller.process,
@@ -299,7 +293,7 @@ impl<'c> Coverage<'c> {
             uid: facts.uid(),
             parent: facts.parent,
             ns_pid: (facts.ns_pid != pid).then_some(facts.ns_pid),
-            exe: exe.map(text),
+            exe: exe.map(|exe| text(exe.path)),
             cgroup: place.as_ref().map(|place| text(place.cgroup.clone())),
             container: place.and_then(|place| place.container),
         }

@@ -14,6 +14,7 @@ use crate::host::inodes::CodeInode;
 use crate::host::places::Places;
 use crate::host::programs;
 use crate::host::roots::Root;
+use crate::host::selected::Executable;
 use crate::select::Selection;
 
 /// Knows what the user asked for.
@@ -127,7 +128,7 @@ fn executable(
     let pid = sighted.caller.process.pid;
     let running = File::open(format!("/proc/{pid}/exe")).ok();
     if let Some(exe) = running.filter(|exe| is_asked(exe)) {
-        return Some((exe, programs::exe_path(pid)?));
+        return Some((exe, Executable::of(pid.cast_signed())?.path));
     }
     // It has ended already, and was not run in a place of its own.
     let named = Path::new(OsStr::from_bytes(&sighted.facts.path));

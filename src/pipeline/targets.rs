@@ -2,7 +2,6 @@
 //! kernel side must ask about.
 
 use super::Options;
-use super::coverage::is_program;
 use super::judge::asked;
 use crate::attach::Scope;
 use crate::error::{Error, ErrorKind, Result};
@@ -61,7 +60,7 @@ impl Targets {
                 refuse_script(&file)?;
                 let image = file.image();
                 let image = image.map_err(|error| error.with_kind(ErrorKind::NotFound))?;
-                let is_program = is_program(&image);
+                let is_program = image.is_program();
                 drop(image);
                 if is_program {
                     rules.binaries.push(path.clone());
