@@ -9,7 +9,6 @@
 #pragma once
 
 #define NONCE_LEN 12
-#define EXPLICIT_NONCE_LEN 8
 #define TLS13_AAD_LEN 5
 #define TLS12_AAD_LEN 13
 

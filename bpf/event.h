@@ -22,6 +22,8 @@ enum agentsight_kind {
 	KIND_EXEC = 8,   /* a process that we follow runs another program; so for the next two: */
 	KIND_SEEN = 9,   /* a process that runs already is followed from now on; */
 	KIND_ASK = 10,   /* is this process to be followed? struct process_facts comes behind */
+	KIND_ENDPOINT = 11, /* as KIND_SOCKET, where one object of the library is the connection */
+	KIND_HELLO = 12, /* a ClientHello as it passed through the socket whose inode is `offset` */
 };
 
 enum agentsight_direction {
@@ -81,6 +83,7 @@ enum agentsight_trust {
 	TRUST_LIKELY = 1,  /* the sums of many records and of what the socket moved go together */
 	TRUST_EXACT = 2,   /* system calls moved exactly the bytes of our records */
 	TRUST_GUESSED = 3, /* nothing but neighbourhood says so */
+	TRUST_NONE = 4,    /* what was told is withdrawn: two sockets have the same right */
 };
 
 /* The payload of KIND_SOCKET. Addresses as on the wire: 4 or 16 bytes, or none if unknown. */
@@ -185,8 +188,9 @@ enum agentsight_counter {
 	COUNT_UNDER_WAY_CALLS, /* Go: writes that began before their probes came: left out */
 	COUNT_SILENT_RECORDS,  /* TLS records that are no application data: left out */
 	COUNT_NOT_TLS, /* AEAD calls that make or open no TLS record (QUIC, files): left out */
-	COUNT_FORGED_RECORDS, /* records that failed authentication: left out */
-	COUNT_PROCESS_FULL,   /* no room in the table of processes: not followed */
+	COUNT_FORGED_RECORDS,      /* records that failed authentication: left out */
+	COUNT_PROCESS_FULL,        /* no room in the table of processes: not followed */
+	COUNT_CONTESTED_ENDPOINTS, /* connections with evidence for two sockets: they have none */
 	COUNT_MAX,
 };
 
@@ -264,8 +268,11 @@ struct conn {
 	__u64 inner;        /* Go: the net.Conn below, which stays the same */
 	__u32 running;      /* Go: calls that have not returned yet */
 	__u32 closing;      /* Go: closed by the function with this index minus one */
+	__u64 inode;        /* of the socket that the program named; 0: none */
+	__u32 endpoint;     /* enum endpoint_state (endpoint.h) */
+	__u32 endpoint_tries;
 };
-_Static_assert(sizeof(struct conn) == 160, "mirrored in src/event/wire.rs");
+_Static_assert(sizeof(struct conn) == 176, "mirrored in src/event/wire.rs");
 
 /* What the nonces of one key's records have told so far: sequence.h. */
 struct sequence {
@@ -305,7 +312,7 @@ struct function {
 	__u64 passed;      /* kernel: guard passed at least once */
 	__u64 failed;      /* kernel: how often it failed */
 	__u32 go;          /* index in `go_facts` plus one; 0: none */
-	__u32 pad;
+	__u32 kin; /* the first function that takes the same objects: of one library in one file */
 };
 _Static_assert(sizeof(struct function) == 48, "mirrored in src/event/wire.rs");
 

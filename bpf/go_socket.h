@@ -114,6 +114,7 @@ static __noinline int fill_names(const struct go_types_here *types, __u64 net_fd
 static __always_inline void find_socket(const struct go_types_here *types, struct conn *conn,
 					__u64 net_fd, struct socket_names *names)
 {
+	struct sock *sock;
 	__s32 fd = -1;
 
 	if (!net_fd ||
@@ -121,6 +122,9 @@ static __always_inline void find_socket(const struct go_types_here *types, struc
 		return;
 	conn->fd = fd;
 	fill_names(types, net_fd, names);
+	sock = sock_of(fd);
+	if (sock)
+		names->inode = inode_of(sock);
 }
 
 /*

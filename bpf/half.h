@@ -6,7 +6,8 @@
 #pragma once
 
 #define HEADER_LEN 5
-#define TAG_LEN 16 /* of all AEAD that TLS is used with here */
+#define TAG_LEN 16           /* of all AEAD that TLS is used with here */
+#define EXPLICIT_NONCE_LEN 8 /* of AES-GCM in TLS 1.2 (RFC 5288, section 3) */
 
 /* Content types (RFC 8446, section 5.1). */
 #define TYPE_CHANGE_CIPHER_SPEC 20

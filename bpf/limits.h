@@ -38,6 +38,16 @@
 /* Sockets that are known to carry a connection; the oldest go first. */
 #define SOCKETS_MAX 32768
 
+/* Hellos that were sent and whose connection may still ask for them; the oldest go first. */
+#define HELLOS_MAX 16384
+
+/* Calls of one connection after which its socket is not looked for any more: a handshake takes few, but for programs
+ * that ask again and again. */
+#define ENDPOINT_TRIES_MAX 256
+
+/* Bytes of a ClientHello that are told: post-quantum key shares make them 1.8 KiB long. */
+#define HELLO_BYTES_MAX 2048
+
 /* Longest inner plaintext of a record: 2^14 bytes and the content type (RFC 8446, section 5.2). TLS 1.2
  * leaves room for compression (RFC 5246, section 6.2.3), which nobody has used with AEAD. */
 #define RECORD_MAX (16384 + 1024)

@@ -135,6 +135,72 @@ struct {
 	__uint(max_entries, SOCKETS_MAX);
 } inbounds SEC(".maps");
 
+/* A hello: the first message of one end, sent in the open with 32 random bytes, the first 16 of which name it. */
+struct hello_key {
+	__u64 random[2];
+	__u32 tgid;
+	__u32 pad;
+};
+
+struct hello {
+	struct socket_names names; /* of the socket that sent it, then */
+	__u64 owner;               /* the connection that has these bytes; 0: none yet */
+	__u64 owner_ptr;
+	__u64 near; /* the connection whose call ran last on the thread that sent it; 0: none */
+	__s32 fd;
+	__u32 inside; /* that call was still running */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, struct hello_key);
+	__type(value, struct hello);
+	__uint(max_entries, HELLOS_MAX);
+} hellos SEC(".maps");
+
+/* Processes that have sent hellos: how many, and BOTH_ENDS if one has come back to the same process. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(max_entries, PROCESSES_MAX);
+} hello_counts SEC(".maps");
+
+/* Where the objects of one library in one file keep the random bytes of their hello: places that were seen, and how
+ * much speaks for each. */
+struct place_key {
+	__u32 kin;  /* struct function */
+	__u32 role; /* enum agentsight_role */
+};
+
+struct places {
+	__u64 place[4]; /* 0: unused */
+	__u32 votes[4];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, struct place_key);
+	__type(value, struct places);
+	__uint(max_entries, 4096);
+} random_places SEC(".maps");
+
+/* The last call on a thread of a connection whose socket is looked for. */
+struct last_call {
+	struct conn_key conn;
+	__u64 conn_id;
+	__u64 len; /* bytes to be written, if it writes */
+	__u32 runs;
+	__u32 function;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, __u64);
+	__type(value, struct last_call);
+	__uint(max_entries, WIRES_MAX);
+} last_calls SEC(".maps");
+
 /* One call of a function that encrypts or decrypts a record. */
 struct cipher_call {
 	struct half_key half;

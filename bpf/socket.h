@@ -10,13 +10,9 @@
  */
 #pragma once
 
-#define AF_INET 2
-#define AF_INET6 10
 #define TCP_FIN_WAIT1 4
 #define TCP_LAST_ACK 9
 #define SHUTDOWN_BOTH 3
-#define S_IFMT 0170000
-#define S_IFSOCK 0140000
 
 /* TLS 1.3 puts an empty change_cipher_spec in front for the sake of middleboxes (RFC 8446, appendix D.4). */
 #define CHANGE_CIPHER_SPEC_LEN 6
@@ -45,12 +41,6 @@ static __noinline struct wire *find_or_make_wire(void)
 	return bpf_map_lookup_elem(&wires, &thread);
 }
 
-/* The socket's number, as in /proc/PID/fd; 0: it is no file's any more. */
-static __always_inline __u64 inode_of(struct sock *sock)
-{
-	return BPF_CORE_READ(sock, sk_socket, file, f_inode, i_ino);
-}
-
 static __always_inline bool is_wire_process(void)
 {
 	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
@@ -70,28 +60,6 @@ static __noinline struct carrier *find_or_make_carrier(__u64 sock, __u64 inode)
 	bpf_get_current_comm(fresh.comm, sizeof(fresh.comm));
 	bpf_map_update_elem(&carriers, &sock, &fresh, BPF_ANY);
 	return bpf_map_lookup_elem(&carriers, &sock);
-}
-
-static __always_inline void fill_addresses(struct socket_names *names, struct sock *sock)
-{
-	__u16 family = BPF_CORE_READ(sock, __sk_common.skc_family);
-	__u32 v4;
-
-	if (family == AF_INET) {
-		v4 = BPF_CORE_READ(sock, __sk_common.skc_rcv_saddr);
-		__builtin_memcpy(names->local, &v4, sizeof(v4));
-		v4 = BPF_CORE_READ(sock, __sk_common.skc_daddr);
-		__builtin_memcpy(names->peer, &v4, sizeof(v4));
-		names->local_len = names->peer_len = sizeof(v4);
-	} else if (family == AF_INET6) {
-		BPF_CORE_READ_INTO(&names->local, sock, __sk_common.skc_v6_rcv_saddr);
-		BPF_CORE_READ_INTO(&names->peer, sock, __sk_common.skc_v6_daddr);
-		names->local_len = names->peer_len = sizeof(names->local);
-	} else {
-		return;
-	}
-	names->local_port = BPF_CORE_READ(sock, __sk_common.skc_num);
-	names->peer_port = __builtin_bswap16(BPF_CORE_READ(sock, __sk_common.skc_dport));
 }
 
 /* The final word on a half. Whoever closes a socket need not be its program: a timer may. */
@@ -335,63 +303,6 @@ static __always_inline void note_opened(const struct record *record, struct half
 	bind_half(&record->half, half, &binding);
 }
 
-static __always_inline struct file *file_of(__u32 fd)
-{
-	struct task_struct *task = (void *)bpf_get_current_task();
-	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
-	struct file **slots, *file = NULL;
-
-	if (fd >= BPF_CORE_READ(table, max_fds))
-		return NULL;
-	slots = BPF_CORE_READ(table, fd);
-	if (bpf_probe_read_kernel(&file, sizeof(file), &slots[fd]))
-		return NULL;
-	return file;
-}
-
-/* A system call's number and first arguments, as they are until it returns. */
-#if defined(__TARGET_ARCH_x86)
-#define SYSCALL_NUMBER(regs) ((__u32)BPF_CORE_READ(regs, orig_ax))
-#define SYSCALL_FIRST(regs) BPF_CORE_READ(regs, di)
-#define SYSCALL_SECOND(regs) BPF_CORE_READ(regs, si)
-#define SYSCALL_FOURTH(regs) BPF_CORE_READ(regs, r10)
-#define NR_READ 0
-#define NR_WRITE 1
-#define NR_READV 19
-#define NR_WRITEV 20
-#define NR_SENDTO 44
-#define NR_RECVFROM 45
-#define NR_SENDMSG 46
-#define NR_RECVMSG 47
-#else
-#define SYSCALL_NUMBER(regs) ((__u32)BPF_CORE_READ(regs, syscallno))
-#define SYSCALL_FIRST(regs) BPF_CORE_READ(regs, orig_x0)
-#define SYSCALL_SECOND(regs) BPF_CORE_READ(regs, regs[1])
-#define SYSCALL_FOURTH(regs) BPF_CORE_READ(regs, regs[3])
-#define NR_READ 63
-#define NR_WRITE 64
-#define NR_READV 65
-#define NR_WRITEV 66
-#define NR_SENDTO 206
-#define NR_RECVFROM 207
-#define NR_SENDMSG 211
-#define NR_RECVMSG 212
-#endif
-
-/* The descriptor, if it is this socket's: io_uring has another one there. */
-static __always_inline __s32 fd_of(struct pt_regs *regs, struct socket *socket)
-{
-	__u32 fd = SYSCALL_FIRST(regs);
-	struct file *file = file_of(fd);
-
-	return file && BPF_CORE_READ(file, private_data) == socket ? (__s32)fd : -1;
-}
-
-struct iovec {
-	__u64 base;
-	__u64 len;
-};
-
 /* Where the call has put the `n` bytes that it received; 0 if that is not known, or not one place. */
 static __always_inline __u64 buffer_of(struct pt_regs *regs, __u64 n)
 {
@@ -407,13 +318,6 @@ static __always_inline __u64 buffer_of(struct pt_regs *regs, __u64 n)
 	return n <= first.len ? first.base : 0;
 }
 
-static __always_inline struct pt_regs *syscall_regs(void)
-{
-	if (!bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs))
-		return NULL;
-	return (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
-}
-
 SEC("raw_tp/sock_send_length")
 int socket_sent(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -421,9 +325,12 @@ int socket_sent(struct bpf_raw_tracepoint_args *ctx)
 	__s32 n = ctx->args[1];
 	struct pt_regs *regs;
 
-	if (n <= 0 || !is_wire_process())
+	if (n <= 0)
 		return 0;
 	regs = syscall_regs();
+	look_at_sent(sock, regs, n);
+	if (!is_wire_process())
+		return 0;
 	note_sent((__u64)sock, regs ? fd_of(regs, BPF_CORE_READ(sock, sk_socket)) : -1, n);
 	return 0;
 }
@@ -437,9 +344,12 @@ int socket_received(struct bpf_raw_tracepoint_args *ctx)
 	__s32 fd = -1;
 	__u64 buf = 0;
 
-	if (n <= 0 || ctx->args[2] & PR_MSG_PEEK || !is_wire_process())
+	if (n <= 0 || ctx->args[2] & PR_MSG_PEEK)
 		return 0;
 	regs = syscall_regs();
+	look_at_received(sock, regs, n);
+	if (!is_wire_process())
+		return 0;
 	if (regs) {
 		fd = fd_of(regs, BPF_CORE_READ(sock, sk_socket));
 		buf = fd >= 0 ? buffer_of(regs, n) : 0;
@@ -455,12 +365,10 @@ int syscall_returned(struct bpf_raw_tracepoint_args *ctx)
 	struct pt_regs *regs = (void *)ctx->args[0];
 	__s64 n = ctx->args[1];
 	bool receives, sends;
+	struct sock *sock;
 	__u32 number;
-	struct socket *socket;
-	struct file *file;
-	__u64 sock;
 
-	if (n <= 0 || !is_wire_process())
+	if (n <= 0)
 		return 0;
 	number = SYSCALL_NUMBER(regs);
 	receives = number == NR_READ || number == NR_READV || number == NR_RECVFROM ||
@@ -471,15 +379,19 @@ int syscall_returned(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	if (number == NR_RECVFROM && SYSCALL_FOURTH(regs) & PR_MSG_PEEK)
 		return 0;
-	file = file_of(SYSCALL_FIRST(regs));
-	if (!file || (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
+	sock = sock_of(SYSCALL_FIRST(regs));
+	if (!sock)
 		return 0;
-	socket = BPF_CORE_READ(file, private_data);
-	sock = (__u64)BPF_CORE_READ(socket, sk);
 	if (sends)
-		note_sent(sock, SYSCALL_FIRST(regs), n);
+		look_at_sent(sock, regs, n);
 	else
-		note_received(sock, SYSCALL_FIRST(regs), n, buffer_of(regs, n));
+		look_at_received(sock, regs, n);
+	if (!is_wire_process())
+		return 0;
+	if (sends)
+		note_sent((__u64)sock, SYSCALL_FIRST(regs), n);
+	else
+		note_received((__u64)sock, SYSCALL_FIRST(regs), n, buffer_of(regs, n));
 	return 0;
 }
 

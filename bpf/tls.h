@@ -111,7 +111,19 @@ static __always_inline bool enter_data(const struct call_key *key, struct call *
 	conn->active_sp[dir] = key->sp;
 	conn->active_buf[dir] = call->buf;
 	conn->active_len[dir] = call->len;
+	if (conn->endpoint != ENDPOINT_FINAL)
+		note_call(&call->conn, conn, dir == DIR_WRITE ? call->len : 0,
+			  COOKIE_FUNCTION(call->cookie));
 	return true;
+}
+
+/* What is sent in a handshake's call is that connection's. */
+static __always_inline void enter_handshake(const struct call *call)
+{
+	struct conn *conn = find_conn(&call->conn);
+
+	if (conn && conn->endpoint != ENDPOINT_FINAL)
+		note_call(&call->conn, conn, 0, COOKIE_FUNCTION(call->cookie));
 }
 
 /* Notes how far the stream is: what the library sends by calls that we see is not missing later. */
@@ -173,12 +185,30 @@ static __always_inline bool enter_call(const struct call_key *key, struct call *
 		return false;
 	if (op == OP_FLUSH && !enter_flush(key, call))
 		return false;
+	if (op == OP_HANDSHAKE)
+		enter_handshake(call);
 	if (!bpf_map_update_elem(&calls, key, call, BPF_ANY))
 		return true;
 	count(COUNT_CALL_FULL, 1);
 	if (op == OP_DATA || op == OP_FLUSH)
 		forget_active(call);
 	return false;
+}
+
+/* A call of a connection has returned whose socket is looked for. */
+static __always_inline void leave_unsettled(struct call *call, struct conn *conn, bool works)
+{
+	if (!conn || conn->endpoint == ENDPOINT_FINAL)
+		return;
+	note_return(conn);
+	seek_endpoint(&call->conn, conn, COOKIE_FUNCTION(call->cookie), works);
+}
+
+/* The last chance to find it: others may have shown meanwhile where to look. */
+static __always_inline void seek_before_end(struct conn_key *key, struct conn *conn, __u16 function)
+{
+	if (conn->endpoint != ENDPOINT_FINAL && conn->endpoint_tries)
+		seek_endpoint(key, conn, function, false);
 }
 
 static __always_inline void mark_shutdown(const struct conn_key *key, __u16 function)
@@ -200,14 +230,18 @@ static __always_inline void take_reference(const struct conn_key *key)
 		conn->refs++;
 }
 
-static __always_inline void release(const struct conn_key *key, __u16 function)
+static __always_inline void release(struct conn_key *key, __u16 function)
 {
 	struct conn *conn = find_conn(key);
 
-	if (conn && conn->refs)
+	if (!conn)
+		return;
+	if (conn->refs) {
 		conn->refs--;
-	else
-		close_conn(key, function, 0);
+		return;
+	}
+	seek_before_end(key, conn, function);
+	close_conn(key, function, 0);
 }
 
 /*
@@ -234,8 +268,11 @@ static __always_inline void set_fd(const struct conn_key *key, __s32 fd)
 {
 	struct conn *conn = find_or_make_conn(key);
 
-	if (conn)
-		conn->fd = fd;
+	if (!conn)
+		return;
+	conn->fd = fd;
+	if (conn->endpoint == ENDPOINT_UNKNOWN)
+		name_socket(conn, fd);
 }
 
 /* How many bytes a finished call moved; 0 for failure, retries and end of stream. */
@@ -308,7 +345,7 @@ static __always_inline void leave_sendfile(const struct call *call, __u64 ret)
 	conn->seq[DIR_WRITE]++;
 }
 
-static __always_inline void leave_data(const struct call *call, __u64 ret)
+static __always_inline void leave_data(struct call *call, __u64 ret)
 {
 	__u8 dir = COOKIE_DIRECTION(call->cookie) & 1;
 	struct conn *conn = find_conn(&call->conn);
@@ -317,6 +354,7 @@ static __always_inline void leave_data(const struct call *call, __u64 ret)
 
 	if (conn)
 		conn->active_tid[dir] = 0;
+	leave_unsettled(call, conn, n);
 	if (!n) {
 		if (conn && call->buf && COOKIE_FLAGS(call->cookie) & PROBE_RESUMES)
 			conn->waiting_buf = call->buf;
@@ -338,16 +376,16 @@ static __always_inline void leave_data(const struct call *call, __u64 ret)
 	conn->waiting_buf = 0;
 }
 
-static __always_inline void leave_handshake(const struct call *call, __u64 ret)
+static __always_inline void leave_handshake(struct call *call, __u64 ret)
 {
 	__s32 wanted = COOKIE_RESULT(call->cookie) == RESULT_ONE;
+	bool works = (__s32)ret == wanted;
 	struct event_header header = {};
 	struct conn *conn;
 
-	if ((__s32)ret != wanted)
-		return;
-	conn = find_or_make_conn(&call->conn);
-	if (!conn || conn->handshake_seen)
+	conn = works ? find_or_make_conn(&call->conn) : find_conn(&call->conn);
+	leave_unsettled(call, conn, works);
+	if (!works || !conn || conn->handshake_seen)
 		return;
 	conn->handshake_seen = 1;
 	fill_conn(&header, &call->conn, conn, KIND_HANDSHAKE, COOKIE_FUNCTION(call->cookie));

@@ -112,6 +112,7 @@ struct sock_common {
 };
 
 struct socket {
+	short type;
 	struct file *file;
 	struct sock *sk;
 };

@@ -298,7 +298,8 @@ impl Redactor {
                 self.mask(key, payload.offset, &mut payload.bytes);
             }
             Message::Close { origin, .. } => self.forget(origin.conn.0),
-            Message::Gap { .. }
+            Message::Endpoint { .. }
+            | Message::Gap { .. }
             | Message::Missed(_)
             | Message::Open { .. }
             | Message::Process(_)

@@ -97,6 +97,39 @@ fn sockets_decode_as_the_kernel_lays_them_out() {
     assert_eq!(names.peer, "10.0.0.7:50000".parse().ok());
 }
 
+/// A socket that is told of a whole connection, and a ClientHello, land where the decoder reads them.
+#[test]
+fn endpoints_decode_as_the_kernel_lays_them_out() {
+    let names = types::socket_names {
+        trust: 4,
+        inode: 77,
+        ..Default::default()
+    };
+    let mut record = bytes_of(&types::event_header {
+        kind: 8,
+        flags: 0,
+        len: wire::SOCKET_NAMES_LEN as u32,
+        ..header()
+    });
+    record.extend(bytes_of(&names));
+    let Ok(Event::Endpoint { conn, names, .. }) = wire::decode(&record) else {
+        panic!("not decoded");
+    };
+    assert_eq!((conn.id, names.trust), (ConnId(3), Trust::Apart));
+    assert_eq!((names.inode, names.peer), (Some(77), None));
+    let mut record = bytes_of(&types::event_header {
+        kind: 9,
+        flags: 0,
+        ..header()
+    });
+    record.extend(b"abc and room that is not used");
+    let Ok(Event::Hello { hello, .. }) = wire::decode(&record) else {
+        panic!("not decoded");
+    };
+    assert_eq!((hello.inode, hello.direction), (5, Direction::Read));
+    assert_eq!(&*hello.bytes, b"abc");
+}
+
 /// What user space tells of functions and Go types is what the kernel side reads.
 #[test]
 fn facts_encode_as_the_kernel_reads_them() {
@@ -105,6 +138,7 @@ fn facts_encode_as_the_kernel_reads_them() {
         first_word: 2,
         attached_ns: 3,
         go: 5,
+        kin: 6,
         ..Default::default()
     };
     let facts = wire::FunctionFacts {
@@ -112,6 +146,7 @@ fn facts_encode_as_the_kernel_reads_them() {
         first_word: 2,
         attached_ns: 3,
         go: Some(4),
+        kin: 6,
     };
     assert_eq!(size_of_val(&function), wire::FUNCTION_LEN);
     assert_eq!(bytes_of(&function), facts.encode());

@@ -374,7 +374,7 @@ impl Session {
                  be told from plain files",
             ));
         }
-        if plan.needs_sockets() {
+        if !plan.probes.is_empty() {
             self.watch_sockets()?;
         }
         let mut attached = Attached {
@@ -438,8 +438,11 @@ impl Session {
     /// Gives every function its indices, and tells the kernel side what cookies cannot hold.
     fn sites<'p>(&mut self, plan: &'p ProbePlan, go: &[Option<u32>]) -> Result<Vec<SitesOf<'p>>> {
         let mut all = Vec::with_capacity(plan.probes.len());
+        let mut kin: BTreeMap<&str, u16> = BTreeMap::new();
         for probe in &plan.probes {
             let mut sites = SitesOf::of(probe, self.features.uprobe_session);
+            let first = self.functions.len() as u16;
+            let kin = *kin.entry(&probe.library).or_insert(first);
             for site in &mut sites.sites {
                 if site.shares_index() {
                     // Its entry came just before.
@@ -458,6 +461,7 @@ impl Session {
                 });
                 site.index = index as u16;
                 self.tell_function(site.index, &probe.library, &probe.function);
+                site.facts.kin = kin;
                 site.facts.go = sites.go.and_then(|at| go.get(at).copied().flatten());
                 self.set_function(site)?;
             }

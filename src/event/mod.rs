@@ -249,6 +249,17 @@ pub enum Missing {
     Unreadable,
 }
 
+/// A ClientHello as it passed through a socket, or its beginning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello<'b> {
+    /// The socket's inode, as in `/proc/PID/fd`.
+    pub inode: u64,
+    /// Which way: clients write it.
+    pub direction: Direction,
+    /// The bytes, with or without the record's header.
+    pub bytes: Cow<'b, [u8]>,
+}
+
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event<'b> {
@@ -272,8 +283,24 @@ pub enum Event<'b> {
         /// What.
         data: Data<'b>,
     },
+    /// What is known of the socket of a connection that one object of its library is.
+    Endpoint {
+        /// Who and when.
+        caller: Caller,
+        /// Which connection.
+        conn: Conn,
+        /// What.
+        names: SocketNames,
+    },
     /// A process that we follow ended.
     Exit(Caller),
+    /// A client says on a socket what it wants.
+    Hello {
+        /// Who and when.
+        caller: Caller,
+        /// What.
+        hello: Hello<'b>,
+    },
     /// A handshake succeeded.
     Handshake {
         /// Who and when.
@@ -323,7 +350,23 @@ impl Event<'_> {
                 totals,
                 reused,
             },
+            Self::Endpoint {
+                caller,
+                conn,
+                names,
+            } => Event::Endpoint {
+                caller,
+                conn,
+                names,
+            },
             Self::Exit(caller) => Event::Exit(caller),
+            Self::Hello { caller, hello } => Event::Hello {
+                caller,
+                hello: Hello {
+                    bytes: Cow::Owned(hello.bytes.into_owned()),
+                    ..hello
+                },
+            },
             Self::Handshake { caller, conn } => Event::Handshake { caller, conn },
             Self::Loader(caller) => Event::Loader(caller),
             Self::Process(sighted) => Event::Process(sighted),
@@ -345,6 +388,8 @@ impl Event<'_> {
         match self {
             Self::Close { caller, .. }
             | Self::Data { caller, .. }
+            | Self::Endpoint { caller, .. }
+            | Self::Hello { caller, .. }
             | Self::Handshake { caller, .. }
             | Self::Shutdown { caller, .. }
             | Self::Socket { caller, .. }

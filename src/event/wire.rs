@@ -8,15 +8,15 @@ use std::net::{IpAddr, SocketAddr};
 use super::process::Property;
 use super::process::{Facts, FileId, Sighted, Sighting};
 use super::{
-    Caller, Comm, Conn, ConnId, Data, Direction, Event, Missing, ProcessId, Role, SocketNames,
-    Thread, Trust,
+    Caller, Comm, Conn, ConnId, Data, Direction, Event, Hello, Missing, ProcessId, Role,
+    SocketNames, Thread, Trust,
 };
 use crate::bytes::{Endian, Reader};
 
 /// `sizeof(struct event_header)`.
 pub const HEADER_LEN: usize = 120;
 /// `sizeof(struct conn)`.
-pub const CONN_LEN: usize = 160;
+pub const CONN_LEN: usize = 176;
 /// `sizeof(struct conn_key)`.
 pub const CONN_KEY_LEN: usize = 24;
 /// `sizeof(struct socket_names)`.
@@ -36,6 +36,8 @@ const KIND_SOCKET: u8 = 7;
 const KIND_EXEC: u8 = 8;
 const KIND_SEEN: u8 = 9;
 const KIND_ASK: u8 = 10;
+const KIND_ENDPOINT: u8 = 11;
+const KIND_HELLO: u8 = 12;
 
 const ROLE_CLIENT: u8 = 1;
 const ROLE_SERVER: u8 = 2;
@@ -59,6 +61,7 @@ const FLAGS_AT: usize = 100;
 const TRUST_LIKELY: u8 = 1;
 const TRUST_EXACT: u8 = 2;
 const TRUST_GUESSED: u8 = 3;
+const TRUST_NONE: u8 = 4;
 
 /// The numbers above under their names in the header file, for the test that compares them.
 #[cfg(all(test, feature = "bpf"))]
@@ -78,6 +81,8 @@ pub(crate) const CONSTANTS: &[(&str, u64)] = &[
     ("ASK_PLACE", Property::Place as u64),
     ("ASK_USER", Property::User as u64),
     ("ASK_MAX", Property::ALL.len() as u64),
+    ("KIND_ENDPOINT", KIND_ENDPOINT as u64),
+    ("KIND_HELLO", KIND_HELLO as u64),
     ("ROLE_CLIENT", ROLE_CLIENT as u64),
     ("ROLE_SERVER", ROLE_SERVER as u64),
     ("GO_SOCKET", GoTypeKind::Socket as u64),
@@ -95,6 +100,7 @@ pub(crate) const CONSTANTS: &[(&str, u64)] = &[
     ("TRUST_LIKELY", TRUST_LIKELY as u64),
     ("TRUST_EXACT", TRUST_EXACT as u64),
     ("TRUST_GUESSED", TRUST_GUESSED as u64),
+    ("TRUST_NONE", TRUST_NONE as u64),
 ];
 
 /// What the kernel side counts, in the order of `enum agentsight_counter`.
@@ -121,6 +127,7 @@ pub enum Counter {
     NotTls,
     ForgedRecords,
     ProcessFull,
+    ContestedEndpoints,
 }
 
 impl Counter {
@@ -132,7 +139,7 @@ impl Counter {
     }
 
     /// All of them, in the kernel's order.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::RingFullRecords,
         Self::RingFullBytes,
         Self::FaultRecords,
@@ -152,6 +159,7 @@ impl Counter {
         Self::NotTls,
         Self::ForgedRecords,
         Self::ProcessFull,
+        Self::ContestedEndpoints,
     ];
 }
 
@@ -287,7 +295,7 @@ impl Header {
 /// What whoever copies a record must know of it, read without decoding it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sort {
-    /// Plaintext: the record's bytes that count, header included; the rest is unused room.
+    /// Plaintext, or a ClientHello: the record's bytes that count, header included; the rest is unused room.
     Data(usize),
     /// It is to be acted upon at once: processes that start, end, or load libraries.
     Notice,
@@ -301,7 +309,7 @@ pub fn sort(record: &[u8]) -> Sort {
         return Sort::Mark;
     };
     match header[KIND_AT] {
-        KIND_DATA => {
+        KIND_DATA | KIND_HELLO => {
             let len = [
                 header[LEN_AT],
                 header[LEN_AT + 1],
@@ -382,6 +390,29 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, WireError> {
         KIND_EXEC => sighted(caller, Sighting::Executed, payload).ok_or_else(short)?,
         KIND_SEEN => sighted(caller, Sighting::Seen, payload).ok_or_else(short)?,
         KIND_ASK => sighted(caller, Sighting::Asked, payload).ok_or_else(short)?,
+        KIND_ENDPOINT => {
+            let payload = payload.get(..header.len as usize).ok_or_else(short)?;
+            let names = socket_names(payload).ok_or_else(short)?;
+            Event::Endpoint {
+                caller,
+                conn,
+                names,
+            }
+        }
+        KIND_HELLO => {
+            let len = if header.has(FLAG_QUEUE_FULL) {
+                0
+            } else {
+                header.len as usize
+            };
+            let bytes = payload.get(..len).ok_or_else(short)?;
+            let hello = Hello {
+                inode: header.offset,
+                direction: header.direction(),
+                bytes: Cow::Borrowed(bytes),
+            };
+            Event::Hello { caller, hello }
+        }
         other => return Err(WireError::UnknownKind(other)),
     })
 }
@@ -409,6 +440,7 @@ fn socket_names(payload: &[u8]) -> Option<SocketNames> {
             TRUST_EXACT => Trust::Exact,
             TRUST_LIKELY => Trust::Likely,
             TRUST_GUESSED => Trust::Guessed,
+            TRUST_NONE => Trust::Apart,
             _ => Trust::Told,
         },
         inode: (inode > 0).then_some(inode),
@@ -502,6 +534,8 @@ pub struct FunctionFacts {
     pub attached_ns: u64,
     /// Index of its Go facts.
     pub go: Option<u32>,
+    /// Index of the first function that takes the same objects.
+    pub kin: u16,
 }
 
 impl FunctionFacts {
@@ -510,7 +544,7 @@ impl FunctionFacts {
         let go = self.go.map_or(0, |index| index.saturating_add(1));
         let words = [self.vaddr, self.first_word, self.attached_ns, 0, 0];
         let mut bytes: Vec<u8> = words.into_iter().flat_map(u64::to_ne_bytes).collect();
-        bytes.extend([go, 0].into_iter().flat_map(u32::to_ne_bytes));
+        bytes.extend([go, self.kin.into()].into_iter().flat_map(u32::to_ne_bytes));
         bytes
     }
 }
@@ -561,7 +595,7 @@ mod tests {
                 Ok(Event::Data { data, .. }) => prop_assert!(data.payload.len() + HEADER_LEN <= bytes.len()),
                 Ok(_) => prop_assert!(bytes.len() >= HEADER_LEN),
                 Err(WireError::Short { have }) => prop_assert_eq!(have, bytes.len()),
-                Err(WireError::UnknownKind(kind)) => prop_assert!(kind == 0 || kind > KIND_ASK),
+                Err(WireError::UnknownKind(kind)) => prop_assert!(kind == 0 || kind > KIND_HELLO),
             }
         }
     }

@@ -262,6 +262,7 @@ impl Output {
             silent: self.losses.count(Counter::SilentRecords),
             not_tls: self.losses.count(Counter::NotTls),
             forged: self.losses.count(Counter::ForgedRecords),
+            contested: self.losses.count(Counter::ContestedEndpoints),
         }
     }
 }

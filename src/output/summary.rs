@@ -25,6 +25,8 @@ pub struct Summary {
     pub not_tls: u64,
     /// Records that failed authentication.
     pub forged: u64,
+    /// Connections with evidence for two sockets, which have none therefore.
+    pub contested: u64,
 }
 
 impl Summary {
@@ -73,6 +75,7 @@ impl fmt::Display for Summary {
                 self.wrong_objects
             )?;
         }
+        self.fmt_endpoints(f)?;
         self.fmt_left_out(f)?;
         let mut is_whole = true;
         for (cause, bytes, records) in self.lost() {
@@ -97,6 +100,26 @@ impl fmt::Display for Summary {
 }
 
 impl Summary {
+    /// Of how many connections the socket was known.
+    fn fmt_endpoints(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "endpoints: ";
+        for (library, (attributed, all)) in &self.totals.endpoints {
+            write!(f, "{separator}{library} {attributed} of {all}")?;
+            separator = ", ";
+        }
+        if !self.totals.endpoints.is_empty() {
+            writeln!(f)?;
+        }
+        if self.contested > 0 {
+            writeln!(
+                f,
+                "contested: {} times, two sockets had the same right to a connection",
+                self.contested
+            )?;
+        }
+        Ok(())
+    }
+
     /// What was seen and is none of the streams.
     fn fmt_left_out(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let left_out = [

@@ -259,12 +259,6 @@ impl ProbePlan {
         })
     }
 
-    /// Whether records are watched instead of connections, so that sockets must say what belongs together.
-    pub fn needs_sockets(&self) -> bool {
-        let mut probes = self.probes.iter();
-        probes.any(|probe| matches!(probe.watch, Watch::Record { .. }))
-    }
-
     /// Whether plaintext would be seen with it.
     pub fn captures(&self) -> bool {
         self.probes.iter().any(|probe| probe.cookie.moves_data())

@@ -11,7 +11,7 @@ use crate::bytes::printable;
 use crate::event::process::{Missed, ProcessInfo};
 use crate::event::{Direction, Role, SocketNames, Trust};
 use crate::select::Container;
-use crate::stream::{Gap, Message, Origin, Payload};
+use crate::stream::{Confidence, Endpoint, Gap, Message, Origin, Payload};
 
 /// Bytes of binary data shown without `--hex`.
 const BINARY_SHOWN: usize = 64;
@@ -180,6 +180,9 @@ impl<W: Write> Sink for Human<W> {
                 self.headline(AnsiColor::BrightBlack, origin, &text)
             }
             Message::Data { origin, payload } => self.data(origin, payload),
+            Message::Endpoint { origin, endpoint } => {
+                self.headline(AnsiColor::BrightBlack, origin, &endpoint_text(endpoint))
+            }
             Message::Gap { origin, gap } => self.gap(origin.as_ref(), gap),
             Message::Missed(missed) => self.missed(missed),
             Message::Open {
@@ -217,6 +220,32 @@ fn described(container: &Container) -> String {
     );
     if let (Some(pod), Some(namespace)) = (&container.pod, &container.namespace) {
         let _ = write!(text, ", pod {namespace}/{pod}");
+    }
+    text
+}
+
+/// Where a connection goes, as far as it is known.
+fn endpoint_text(endpoint: &Endpoint) -> String {
+    let mut text = String::from("endpoint");
+    if let (Some(local), Some(peer)) = (endpoint.local, endpoint.peer) {
+        let arrow = match endpoint.role {
+            Some(Role::Server) => "<-",
+            _ => "->",
+        };
+        let _ = write!(text, " {local} {arrow} {peer}");
+    }
+    if let Some((host, from)) = &endpoint.host {
+        let _ = write!(text, " {} (by {})", one_line(host), from.as_str());
+    }
+    if let Some(protocol) = endpoint.protocol {
+        let _ = write!(text, " {protocol}");
+    }
+    match endpoint.confidence {
+        Confidence::None => text.push_str(" (its socket is not known)"),
+        Confidence::Guess | Confidence::Likely => {
+            let _ = write!(text, " ({})", endpoint.confidence.as_str());
+        }
+        Confidence::Exact | Confidence::Told => {}
     }
     text
 }

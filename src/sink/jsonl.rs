@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use super::{Clock, Sink, json};
 use crate::event::ProcessId;
 use crate::event::process::{Missed, ProcessInfo};
-use crate::stream::{Gap, Message, Origin, Payload};
+use crate::stream::{Endpoint, Gap, Message, Origin, Payload};
 
 /// Bytes of lines that are written at once.
 const BUFFER: usize = 256 << 10;
@@ -124,6 +124,27 @@ impl<W: Write> JsonLines<W> {
         self.lines.push(b'"');
     }
 
+    fn endpoint(&mut self, origin: &Origin, endpoint: &Endpoint) {
+        let mut line = self.begin("tls.endpoint", Some(origin));
+        line.string("confidence", endpoint.confidence.as_str());
+        if let Some(role) = endpoint.role {
+            line.string("role", role.as_str());
+        }
+        for (name, address) in [("local", endpoint.local), ("peer", endpoint.peer)] {
+            if let Some(address) = address {
+                line.string(name, &address.to_string());
+            }
+        }
+        if let Some(protocol) = endpoint.protocol {
+            line.string("protocol", protocol);
+        }
+        if let Some((host, from)) = &endpoint.host {
+            line.string("host", host);
+            line.string("host_from", from.as_str());
+        }
+        line.end();
+    }
+
     fn gap(&mut self, origin: Option<&Origin>, gap: &Gap) {
         let mut line = self.begin("tls.gap", origin);
         line.string("cause", gap.cause.as_str());
@@ -153,6 +174,7 @@ impl<W: Write> Sink for JsonLines<W> {
                 reason,
                 trust,
                 totals: [written, read],
+                ..
             } => {
                 let mut line = self.begin("tls.close", Some(origin));
                 line.string("reason", reason.as_str());
@@ -162,6 +184,7 @@ impl<W: Write> Sink for JsonLines<W> {
                 line.end();
             }
             Message::Data { origin, payload } => self.data(origin, payload),
+            Message::Endpoint { origin, endpoint } => self.endpoint(origin, endpoint),
             Message::Gap { origin, gap } => self.gap(origin.as_ref(), gap),
             Message::Missed(missed) => self.missed(missed),
             Message::Open {

@@ -163,7 +163,9 @@ impl Joiner {
                 conn.half.is_some()
             }
             Event::Exit(_) => true,
-            Event::Handshake { .. }
+            Event::Endpoint { .. }
+            | Event::Handshake { .. }
+            | Event::Hello { .. }
             | Event::Loader(_)
             | Event::Process(_)
             | Event::Shutdown { .. } => false,

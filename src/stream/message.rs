@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+use super::endpoint::Endpoint;
 use crate::event::process::{Missed, ProcessInfo};
 use crate::event::{Comm, Direction, Function, ProcessId, SocketNames, Trust};
 
@@ -167,6 +168,8 @@ pub enum Message<'b> {
         reason: CloseReason,
         /// The last word on how well it is known what belongs to it.
         trust: Trust,
+        /// Its socket was known at the end.
+        is_attributed: bool,
         /// Length of each direction's stream, by [`Direction`].
         totals: [u64; 2],
     },
@@ -176,6 +179,13 @@ pub enum Message<'b> {
         origin: Origin,
         /// What.
         payload: Payload<'b>,
+    },
+    /// Where a connection goes is known now, or better than before; or what was told is withdrawn.
+    Endpoint {
+        /// Who, when, where.
+        origin: Origin,
+        /// What.
+        endpoint: Endpoint,
     },
     /// Something is missing.
     Gap {

@@ -1,6 +1,8 @@
 //! From events to messages: names connections, keeps each direction's stream whole, and says where
 //! bytes are missing. No clock, no kernel, no output: the same events give the same messages.
 
+pub mod endpoint;
+mod hello;
 pub mod join;
 pub mod message;
 
@@ -12,6 +14,9 @@ use crate::event::{
     Caller, Conn, ConnId, Data, Direction, Event, Function, Missing, ProcessId, SocketNames, Trust,
 };
 
+use endpoint::{Known, Names};
+
+pub use endpoint::{Confidence, Endpoint, HostFrom};
 pub use join::Joiner;
 pub use message::{Cause, CloseReason, ConnName, Gap, Message, Origin, Payload};
 
@@ -69,6 +74,8 @@ pub struct Totals {
     pub joined: u64,
     /// Known to be missing, per cause: bytes and records.
     pub gaps: BTreeMap<Cause, (u64, u64)>,
+    /// Of the connections that have ended, per library: those whose socket was known, and all.
+    pub endpoints: BTreeMap<String, (u64, u64)>,
 }
 
 impl Totals {
@@ -92,7 +99,20 @@ impl Totals {
                 self.connections += 1;
                 self.joined += u64::from(!from_start);
             }
-            Message::Close { .. }
+            Message::Close {
+                origin,
+                is_attributed,
+                ..
+            } => {
+                let library = &origin.function.library;
+                let (attributed, all) = match self.endpoints.get_mut(library) {
+                    Some(known) => known,
+                    None => self.endpoints.entry(library.clone()).or_default(),
+                };
+                *attributed += u64::from(*is_attributed);
+                *all += 1;
+            }
+            Message::Endpoint { .. }
             | Message::Missed(_)
             | Message::Process(_)
             | Message::Shutdown(_) => {}
@@ -122,12 +142,17 @@ struct Stream {
     /// How well it is known what belongs to it.
     trust: Trust,
     progress: [Progress; 2],
+    /// Where it goes.
+    known: Known,
 }
 
 /// Follows all connections of a run.
 #[derive(Default)]
 pub struct Tracker {
     streams: BTreeMap<ConnId, Stream>,
+    /// Sockets of connections of which nothing else was heard: most become some, others fail before.
+    early: BTreeMap<ConnId, SocketNames>,
+    names: Names,
     totals: Totals,
 }
 
@@ -170,16 +195,29 @@ impl Tracker {
                     socket,
                     ..Sight::default()
                 };
-                let stream = self.stream(&caller, &conn, names, sight, out);
-                stream.trust = socket.trust;
+                self.stream(&caller, &conn, names, sight, out).trust = socket.trust;
+                self.learn(&conn, &socket, out);
             }
+            Event::Endpoint {
+                caller,
+                conn,
+                names: socket,
+            } => {
+                if self.streams.contains_key(&conn.id) {
+                    self.stream(&caller, &conn, names, Sight::default(), out);
+                    self.learn(&conn, &socket, out);
+                } else {
+                    self.remember(conn.id, socket);
+                }
+            }
+            Event::Hello { caller, hello } => self.names.hear(caller.process, &hello),
             Event::Close {
                 caller,
                 conn,
                 totals,
                 reused,
             } => {
-                // An object that never moved a byte was no connection.
+                // An object that never moved a byte was no connection, whatever its socket.
                 if self.streams.contains_key(&conn.id) || totals != [0, 0] {
                     self.stream(&caller, &conn, names, Sight::default(), out);
                 }
@@ -188,6 +226,7 @@ impl Tracker {
                 } else {
                     CloseReason::Freed
                 };
+                self.early.remove(&conn.id);
                 if let Some(stream) = self.streams.remove(&conn.id) {
                     stream.close(Some(totals), reason, out);
                 }
@@ -264,23 +303,51 @@ impl Tracker {
             oldest.close(None, CloseReason::Evicted, out);
         }
         let opened = self.totals.connections + 1;
+        let (early, hosts) = (&mut self.early, &self.names);
         let stream = self.streams.entry(conn.id).or_insert_with(|| {
             let origin = origin(caller, conn, names, ConnName(opened));
+            let early = early.remove(&conn.id);
+            let socket = early.map_or(sight.socket, |early| SocketNames {
+                trust: sight.socket.trust,
+                ..early
+            });
             out.push(Message::Open {
                 origin: origin.clone(),
                 from_start: sight.from_start || conn.born,
-                socket: sight.socket,
+                socket,
             });
-            Stream {
+            let mut stream = Stream {
                 process: caller.process,
                 origin,
                 trust: sight.socket.trust,
                 // What the kernel side counted before the first record that arrives is a gap from 0.
                 progress: Default::default(),
+                known: Known::default(),
+            };
+            if let Some(early) = early {
+                stream.known.learn(stream.process, &early, hosts);
+                stream.tell_endpoint(out);
             }
+            stream
         });
         stream.origin.update(caller, conn, names);
         stream
+    }
+
+    /// What is known of a connection's socket now.
+    fn learn(&mut self, conn: &Conn, socket: &SocketNames, out: &mut Vec<Message<'_>>) {
+        if let Some(stream) = self.streams.get_mut(&conn.id) {
+            stream.known.learn(stream.process, socket, &self.names);
+            stream.tell_endpoint(out);
+        }
+    }
+
+    /// Keeps what is known of a socket until its connection says something.
+    fn remember(&mut self, id: ConnId, socket: SocketNames) {
+        self.early.insert(id, socket);
+        if self.early.len() > CONNS_MAX {
+            self.early.pop_first();
+        }
     }
 
     /// Closes the connections of a process that ended without freeing them.
@@ -304,6 +371,8 @@ impl Tracker {
 
 impl Stream {
     fn data<'b>(&mut self, data: Data<'b>, out: &mut Vec<Message<'b>>) {
+        self.known.look_at(&data);
+        self.tell_endpoint(out);
         let progress = self.progress_of(data.direction);
         let before = *progress;
         progress.offset = data.offset.saturating_add(data.span());
@@ -334,6 +403,15 @@ impl Stream {
         }
         if let Some((bytes, why)) = missing {
             self.gap(cause(why), direction, end, bytes, 0, out);
+        }
+    }
+
+    fn tell_endpoint(&mut self, out: &mut Vec<Message<'_>>) {
+        if let Some(endpoint) = self.known.news() {
+            out.push(Message::Endpoint {
+                origin: self.origin.clone(),
+                endpoint,
+            });
         }
     }
 
@@ -393,6 +471,7 @@ impl Stream {
             origin: self.origin,
             reason,
             trust: self.trust,
+            is_attributed: self.known.is_attributed(),
             totals,
         });
     }

@@ -93,6 +93,15 @@ fn words(messages: &[Message<'_>]) -> Vec<String> {
                     .trim_end()
                     .to_owned()
             }
+            Message::Endpoint { origin, endpoint } => {
+                let host = endpoint.host.as_ref();
+                let host = host.map_or(String::new(), |(name, from)| {
+                    format!(" {name} by {}", from.as_str())
+                });
+                let peer = endpoint.peer.map_or("?".into(), |peer| peer.to_string());
+                let how = endpoint.confidence.as_str();
+                format!("endpoint {} {peer} {how}{host}", origin.conn)
+            }
             Message::Shutdown(origin) => format!("shutdown {}", origin.conn),
         })
         .collect()
@@ -170,6 +179,54 @@ fn sockets_are_announced() {
     };
     let (words, _) = run(vec![socket.clone(), data(1, 0, 0, b"ab"), socket]);
     assert_eq!(words, ["open c1 false client", "data c1 @0 ab"]);
+}
+
+/// A socket that is known before its connection says anything waits for it, and makes none of what never does. What is
+/// withdrawn is told, and does not count as known.
+#[test]
+fn endpoints_wait_for_their_connection() {
+    let endpoint = |id: u64, trust: Trust| Event::Endpoint {
+        caller: caller(1, id),
+        conn: conn(id),
+        names: SocketNames {
+            trust,
+            inode: Some(7),
+            peer: "127.0.0.1:443"
+                .parse()
+                .ok()
+                .filter(|_| trust == Trust::Exact),
+            ..SocketNames::default()
+        },
+    };
+    let (words, tracker) = run(vec![
+        endpoint(1, Trust::Exact),
+        endpoint(2, Trust::Exact),
+        close(2, [0, 0]),
+        data(1, 0, 0, b"GET / HTTP/1.1\r\nhost: a.example\r\n\r\n"),
+        endpoint(1, Trust::Exact),
+        endpoint(1, Trust::Apart),
+        close(1, [35, 0]),
+        data(3, 0, 0, b"x"),
+        endpoint(3, Trust::Exact),
+        close(3, [1, 0]),
+    ]);
+    assert_eq!(
+        words,
+        [
+            "open c1 false",
+            "endpoint c1 127.0.0.1:443 exact",
+            "endpoint c1 127.0.0.1:443 exact a.example by host",
+            "data c1 @0 GET / HTTP/1.1\r\nhost: a.example\r\n\r\n",
+            "endpoint c1 ? none a.example by host",
+            "close c1 freed",
+            "open c2 false",
+            "data c2 @0 x",
+            "endpoint c2 127.0.0.1:443 exact",
+            "close c2 freed",
+        ]
+    );
+    let endpoints = &tracker.totals().endpoints;
+    assert_eq!(endpoints.values().collect::<Vec<_>>(), [&(1, 2)]);
 }
 
 /// The end of a process ends its connections and nobody else's, whatever shares the pid.

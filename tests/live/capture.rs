@@ -29,6 +29,8 @@ pub struct Conn {
     pub joined_by: String,
     pub close: Option<String>,
     pub functions: Vec<String>,
+    /// The last word on where it goes.
+    pub endpoint: Option<Value>,
 }
 
 /// All that one run said.
@@ -248,6 +250,11 @@ impl Captured {
                 conn.joined_by = line["joined_by"].as_str().unwrap().to_owned();
             }
             "tls.data" => conn.push(line),
+            "tls.endpoint" => {
+                let known = |name: &str| line[name].as_str().map(str::to_owned);
+                (conn.local, conn.peer) = (known("local"), known("peer"));
+                conn.endpoint = Some(line.clone());
+            }
             "tls.close" => {
                 assert!(conn.close.is_none(), "closed twice: {line}");
                 conn.close = line["reason"].as_str().map(str::to_owned);

@@ -13,6 +13,7 @@ mod capture;
 mod container;
 mod containers;
 mod direct;
+mod endpoints;
 mod go;
 mod go_programs;
 mod gobuild;
