@@ -379,9 +379,32 @@ impl<'c> Coverage<'c> {
         self.captures
     }
 
-    /// Processes that are followed and known.
-    pub fn processes(&self) -> usize {
-        self.census.len()
+    /// Nothing can be captured yet: tells what is waited for.
+    ///
+    /// # Errors
+    /// Only these processes are of interest, and they will never load what could be probed.
+    pub fn tell_waiting(&mut self, pids: &[u32]) -> Result<()> {
+        let processes = self.census.len();
+        let may_load = self.programs.values().any(|program| program.is_dynamic);
+        if !pids.is_empty() && processes > 0 && !may_load {
+            let pids: Vec<_> = pids.iter().map(u32::to_string).collect();
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                format!(
+                    "nothing to attach to in process {0}: no TLS library that can be probed, and it loads none \
+                     (agentsight discover --pid {0} tells more)",
+                    pids.join(",")
+                ),
+            ));
+        }
+        self.files.notice(&match processes {
+            0 => "waiting: no such process runs yet; probes are placed when one starts".to_owned(),
+            n => format!(
+                "waiting: none of {n} processes has a TLS library that can be probed; what they load or start \
+                 later is probed when it comes"
+            ),
+        });
+        Ok(())
     }
 
     /// Processes that the kernel follows.

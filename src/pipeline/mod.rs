@@ -203,14 +203,10 @@ impl Run<'_> {
             self.coverage.add_root(*pid)?;
         }
         self.settle()?;
-        if self.coverage.processes() == 0
-            && !self.coverage.captures()
-            && self.options.command.is_empty()
-        {
-            self.coverage
-                .notice("waiting: no such process runs yet; probes are placed when one starts");
+        if self.coverage.captures() || !self.options.command.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        self.coverage.tell_waiting(&targets.rules.pids)
     }
 
     /// Makes the command's process, which waits until its probes are in place.

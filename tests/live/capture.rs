@@ -54,11 +54,15 @@ pub struct Capture {
 
 impl Capture {
     /// Starts it and waits until probes are in place. A second one beside it has classic sites: at the end, both
-    /// must have seen the same.
+    /// must have seen the same. Of a library, what this test has started is observed, and no other tests' processes.
     pub fn start(binary: &Path, options: &[&str]) -> Self {
-        let classic = [options, &["--probe-sites", "classic"]].concat();
+        let own = std::process::id().to_string();
+        let is_library = binary.to_string_lossy().contains(".so");
+        let ours: &[&str] = if is_library { &["--pid", &own] } else { &[] };
+        let options = [options, ours].concat();
+        let classic = [&options[..], &["--probe-sites", "classic"]].concat();
         let classic = Self::spawn(binary, &classic, "");
-        let mut capture = Self::start_alone(binary, options);
+        let mut capture = Self::start_alone(binary, &options);
         capture.classic = Some(Box::new(classic.attached()));
         capture
     }
@@ -67,6 +71,29 @@ impl Capture {
     /// make them differ.
     pub fn start_alone(binary: &Path, options: &[&str]) -> Self {
         Self::spawn(binary, options, "").attached()
+    }
+
+    /// Starts one for the processes that these selectors mean.
+    pub fn select(selectors: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_agentsight"))
+            .args(["attach", "--json", "--no-redact", "-o"])
+            .arg(dir.path().join("lines"))
+            .args(selectors)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut capture = Self::of(child, dir);
+        while !["attached: ", "waiting: "]
+            .iter()
+            .any(|word| capture.said.contains(word))
+        {
+            let before = capture.said.len();
+            capture.stderr.read_line(&mut capture.said).unwrap();
+            assert_ne!(before, capture.said.len(), "ended early: {}", capture.said);
+        }
+        std::thread::sleep(Duration::from_millis(150));
+        capture
     }
 
     /// Starts one that keeps all in a recording.
@@ -173,6 +200,19 @@ impl Capture {
             &self.dir.path().join("lines"),
             std::mem::take(&mut self.said),
         )
+    }
+
+    /// Waits until it has written a line with one of these words.
+    pub fn wait_for_line(&self, words: &[&str]) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let lines = fs::read_to_string(self.dir.path().join("lines")).unwrap_or_default();
+            if words.iter().any(|word| lines.contains(word)) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "never said one of {words:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Sends it a signal.

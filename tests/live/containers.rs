@@ -381,7 +381,7 @@ fn root_containers_share_a_layer() {
         .system
         .path()
         .join("usr/lib/x86_64-linux-gnu/libssl.so.3");
-    let capture = Capture::start(&library, &[]);
+    let capture = Capture::start_alone(&library, &[]);
     scene.go();
     for container in &containers {
         container.wait_for("fetched 300", 1);
@@ -507,4 +507,170 @@ fn root_a_file_is_one_through_all_mounts() {
         fs::metadata(&paths[2]).unwrap().ino(),
         fs::metadata(&paths[0]).unwrap().ino()
     );
+}
+
+/// By the container's name and the path inside: not the host's program of that path.
+fn selected_before(client: Client, how: fn(&Container) -> String) {
+    let Some(scene) = Scene::new(client, Peer::start) else {
+        return;
+    };
+    let container = scene.run(&scene.network());
+    let name = scene.client.program;
+    let inside = format!("/usr/bin/{name}");
+    let wanted = how(&container);
+    let capture = Capture::select(&["--binary", &inside, "--container", &wanted]);
+    scene.go();
+    container.wait_for("fetched 300", 1);
+    container.stop();
+    container.start();
+    container.wait_for("fetched 300", 2);
+    container.stop();
+    scene.finish(&format!("{name} by container"), capture, 2);
+}
+
+/// A container by its name: python, whose library is the container's.
+#[test]
+fn root_python_by_container_name() {
+    selected_before(PYTHON, |container| container.name.clone());
+}
+
+/// By the beginning of its id.
+#[test]
+fn root_node_by_container_id() {
+    selected_before(NODE, |container| container.inspect(".Id")[..12].to_owned());
+}
+
+/// No program named: whatever runs in the container, exec'ed processes too.
+#[test]
+fn root_everything_in_a_container() {
+    let Some(system) = System::new(&["curl", "python3"]) else {
+        return;
+    };
+    let Some(peer) = Peer::start("files") else {
+        return;
+    };
+    peer.file("body.txt", &noise(300_000));
+    let volume = format!("{}:/peer:ro", peer.dir().display());
+    let network = format!("--network=ns:/proc/{}/ns/net", peer.pid());
+    let root = system.path().display().to_string();
+    let options = ["--volume", &volume, &network];
+    let watched = Container::run(&root, &options, SLEEP);
+    let other = Container::run(&root, &options, SLEEP);
+    let capture = Capture::select(&["--container", &watched.name]);
+    let url = format!("{}/body.txt", peer.url());
+    let curl = ["curl", "-sS", "--cacert", "/peer/cert.pem", &url];
+    // Nobody could know its libraries before: it is seen, or told to be missed.
+    watched.exec(&curl);
+    capture.wait_for_line(&["\"tls.open\"", "\"tls.missed\""]);
+    for _ in 0..3 {
+        watched.exec(&curl);
+    }
+    // The same files in another container are nobody's business.
+    other.exec(&curl);
+    let captured = capture.stop();
+    captured.assert_whole();
+    let mut expected: Streams = peer.finish();
+    let seen = captured.streams().len();
+    let is_missed = |line: &&serde_json::Value| line["type"] == "tls.missed";
+    assert!(captured.lines.iter().any(|line| is_missed(&line)) || seen == 4);
+    assert_eq!(expected.len(), 5);
+    assert!((3..=4).contains(&seen), "{seen}: {}", captured.stderr);
+    expected.truncate(seen);
+    assert_crosswise("everything in a container", &captured, &expected);
+}
+
+/// Two containers over one layer, both selected: each call is told once (probes through two overlay mounts of one
+/// inode would tell it twice).
+#[test]
+fn root_a_shared_layer_is_probed_once() {
+    let Some(scene) = Scene::new(PYTHON, Peer::start) else {
+        return;
+    };
+    let overlay = format!("{}:O", scene.system.path().display());
+    let volume = format!("{}:/peer:ro", scene.peer.dir().display());
+    let network = scene.network();
+    let options = ["--volume", &volume, "--network", &network];
+    let url = format!("{}/body.txt", scene.peer.url());
+    let command = [&scene.client.command[..], &[url.as_str()]].concat();
+    let containers = [(); 2].map(|()| Container::run(&overlay, &options, &command));
+    let [one, two] = containers
+        .each_ref()
+        .map(|container| container.name.as_str());
+    let capture = Capture::select(&["--container", one, "--container", two]);
+    scene.go();
+    for container in &containers {
+        container.wait_for("fetched 300", 1);
+    }
+    drop(containers);
+    scene.finish("a layer probed once", capture, 2);
+}
+
+/// A wrong name is told with the places that were looked at, and what there is.
+#[test]
+fn root_no_such_container() {
+    if !is_root() {
+        return;
+    }
+    let output = Command::new(env!("CARGO_BIN_EXE_agentsight"))
+        .args(["attach", "--container", "nobody"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    for part in [
+        "no container nobody: looked in",
+        "/var/lib/docker/containers",
+        "/run/containerd",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+}
+
+/// What runs in a container, with its library and the container's name.
+#[test]
+fn root_discover_tells_containers() {
+    let Some(system) = System::new(&["python3"]) else {
+        return;
+    };
+    let root = system.path().display().to_string();
+    let command = [
+        "python3",
+        "-c",
+        "import ssl, time; print('ready', flush=True); time.sleep(1000)",
+    ];
+    let container = Container::run(&root, &["--network=none"], &command);
+    container.wait_for("ready", 1);
+    let output = Command::new(env!("CARGO_BIN_EXE_agentsight"))
+        .args(["discover", "--container", &container.name])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    for part in ["openssl", "libssl.so.3", container.name.as_str()] {
+        assert!(said.contains(part), "{said}");
+    }
+}
+
+/// A program that is named by its path in a layer, below an overlay: the kernel knows its processes by the mount's inode,
+/// which is another one after each start of the container.
+#[test]
+fn root_a_layer_is_named_from_below() {
+    let Some(scene) = Scene::new(PYTHON, Peer::start) else {
+        return;
+    };
+    let overlay = format!("{}:O", scene.system.path().display());
+    let volume = format!("{}:/peer:ro", scene.peer.dir().display());
+    let network = scene.network();
+    let options = ["--volume", &volume, "--network", &network];
+    let url = format!("{}/body.txt", scene.peer.url());
+    let command = [&scene.client.command[..], &[url.as_str()]].concat();
+    let container = Container::run(&overlay, &options, &command);
+    let capture = Capture::start(&scene.system.program("python3"), &[]);
+    scene.go();
+    container.wait_for("fetched 300", 1);
+    container.stop();
+    // A new overlay mount, with another device.
+    container.start();
+    container.wait_for("fetched 300", 2);
+    container.stop();
+    scene.finish("a layer named from below", capture, 2);
 }
