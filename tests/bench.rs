@@ -11,7 +11,7 @@ mod told;
 use agentsight::pipeline::Summary;
 use agentsight::stream::Cause;
 
-use stats::{Interval, Spread};
+use stats::{Interval, Line, Spread};
 use told::{Lost, Told};
 
 /// A figure in the docs would be another one than the median of the rounds.
@@ -58,6 +58,22 @@ fn interval_holds_the_truth_as_often_as_it_says() {
         held += u32::from(interval.low <= 0.05_f64.exp() && 0.05_f64.exp() <= interval.high);
     }
     assert!((1_860..=1_940).contains(&held), "{held} of 2000");
+}
+
+/// Growth would be told where there is none, or none where there is some, whatever the noise on it.
+#[test]
+fn a_line_through_points_has_their_slope() {
+    let noisy = |slope: f64| -> Vec<(f64, f64)> {
+        let at = |n: i32| {
+            let noise = if n % 2 == 0 { 1.0 } else { -1.0 };
+            (f64::from(n), 5.0 + slope * f64::from(n) + noise)
+        };
+        (0..1_001).map(at).collect()
+    };
+    let slope = |points: &[(f64, f64)]| Line::fit(points).unwrap().slope;
+    assert!(slope(&noisy(0.0)).abs() < 1e-3);
+    assert!((slope(&noisy(0.3)) - 0.3).abs() < 1e-3);
+    assert_eq!(Line::fit(&[(1.0, 2.0)]), None);
 }
 
 /// The bench would compare with numbers that agentsight never said.

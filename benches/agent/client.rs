@@ -1,4 +1,4 @@
-//! The server and the clients, as processes.
+//! The clients, as processes.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -15,39 +15,6 @@ use crate::support::{Result, sample};
 fn script(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/agent");
     folder.join(name)
-}
-
-/// The server; it ends with this.
-pub struct Server {
-    pub port: u16,
-    _child: Ended,
-}
-
-impl Server {
-    /// `None` without the program for it.
-    pub fn start([cert, key]: &[PathBuf; 2]) -> Result<Option<Self>> {
-        let Some(node) = sample("node-x64-20", "node") else {
-            return Ok(None);
-        };
-        let child = Command::new(node)
-            .arg(script("server.mjs"))
-            .args([cert, key])
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let mut child = Ended(child);
-        let stdout = child.0.stdout.take().ok_or("no stdout")?;
-        let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line)?;
-        let port = line.strip_prefix("listening ");
-        let port = port
-            .ok_or_else(|| format!("no port: {line}"))?
-            .trim()
-            .parse()?;
-        Ok(Some(Self {
-            port,
-            _child: child,
-        }))
-    }
 }
 
 /// What is to be said.

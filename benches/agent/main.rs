@@ -21,7 +21,8 @@ use std::path::Path;
 use agentsight_testbins::rust::certificate;
 use serde::{Deserialize, Serialize};
 
-use client::{Client, Server, Talk};
+use client::{Client, Talk};
+use support::https::Server;
 use support::observer::Attach;
 use support::report::{Measured, table};
 use support::stats::{Interval, Spread};

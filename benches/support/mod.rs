@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "each bench uses its own part")]
 
 pub mod child;
+pub mod https;
 pub mod machine;
 pub mod observer;
 pub mod options;
@@ -14,6 +15,7 @@ pub mod rounds;
 pub mod stats;
 pub mod told;
 pub mod trim;
+pub mod watcher;
 
 use std::env;
 use std::error::Error;

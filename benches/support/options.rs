@@ -13,12 +13,16 @@ pub struct Options {
     pub rounds: Option<u32>,
     /// `--seconds N`: how long the program talks in one round.
     pub seconds: Option<u64>,
+    /// `--minutes N`: how long the whole takes, where that is what counts.
+    pub minutes: Option<f64>,
     /// `--only NAME`: parts whose names contain it; may be given several times.
     pub only: Vec<String>,
     /// `--json`: one JSON object instead of the tables.
     pub json: bool,
     /// `--from FILE`: measures nothing, and prints the tables of what `--json` printed before.
     pub from: Option<PathBuf>,
+    /// `--csv FILE`: what is measured as it comes, where the bench takes samples.
+    pub csv: Option<PathBuf>,
     /// `--plot FILE`: an SVG of it, where the bench has one.
     pub plot: Option<PathBuf>,
 }
@@ -39,7 +43,9 @@ impl Options {
                 "--json" => options.json = true,
                 "--rounds" => options.rounds = Some(number(&value()?)?),
                 "--seconds" => options.seconds = Some(number(&value()?)?),
+                "--minutes" => options.minutes = Some(number(&value()?)?),
                 "--only" => options.only.push(value()?),
+                "--csv" => options.csv = Some(value()?.into()),
                 "--from" => options.from = Some(value()?.into()),
                 "--plot" => options.plot = Some(value()?.into()),
                 _ => return Err(format!("unknown option {word}").into()),

@@ -62,3 +62,30 @@ impl Interval {
         })
     }
 }
+
+/// The straight line that is closest to some points, by least squares.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Line {
+    /// Of y, for each unit of x.
+    pub slope: f64,
+    /// Of the points.
+    pub mean: f64,
+}
+
+impl Line {
+    /// `None` if the points do not differ in x.
+    pub fn fit(points: &[(f64, f64)]) -> Option<Self> {
+        let count = points.len() as f64;
+        let mean_of = |value: fn(&(f64, f64)) -> f64| points.iter().map(value).sum::<f64>() / count;
+        let (x, y) = (mean_of(|point| point.0), mean_of(|point| point.1));
+        let square: f64 = points.iter().map(|point| (point.0 - x).powi(2)).sum();
+        let product: f64 = points
+            .iter()
+            .map(|(at, value)| (at - x) * (value - y))
+            .sum();
+        (square > 0.0).then(|| Self {
+            slope: product / square,
+            mean: y,
+        })
+    }
+}

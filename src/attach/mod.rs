@@ -41,7 +41,9 @@ use crate::plan::{FUNCTIONS_MAX, ProbePlan};
 pub use bench::{BenchKind, BenchProbe};
 pub use events::Events;
 pub use features::Features;
-pub use ring::{Notice, RingReader, RunningRing};
+pub use ring::{Notice, RingReader, RunningRing, go_first};
+pub use tables::Followed;
+pub use waiter::Waiter;
 
 use libbpf::Blame;
 use sites::{Program, SiteOf, SitesOf, When};

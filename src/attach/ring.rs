@@ -227,7 +227,7 @@ impl Reading {
 
 /// What this thread leaves in the ring for too long is lost, and it has little to do: others wait for it, our
 /// own output before all. Where that is not allowed it goes without.
-fn go_first() {
+pub fn go_first() {
     // SAFETY: these read and change nothing but the calling thread's turn on the CPU.
     unsafe {
         // Whoever was told to stand back (`nice`) does.

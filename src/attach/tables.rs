@@ -2,15 +2,49 @@
 
 use std::collections::HashSet;
 
-use libbpf_rs::{MapCore, MapFlags};
+use libbpf_rs::{MapCore, MapFlags, MapHandle};
 
-use super::Session;
 use super::libbpf::Blame;
+use super::{Scope, Session};
 use crate::error::Result;
 use crate::event::wire::{self, ConnState, Counter};
 use crate::event::{ProcessId, Thread};
 
+/// `TRACK_RULE` of `enum agentsight_track`.
+const TRACK_RULE: u8 = 2;
+/// Processes that are looked through for one: the question is asked while somebody waits.
+const FOLLOWED_MAX: usize = 4096;
+
+/// Which processes the kernel side follows, for a thread of its own.
+pub struct Followed {
+    map: MapHandle,
+    follow: bool,
+}
+
+impl Followed {
+    /// Whether this process is followed, and will be whatever program it runs.
+    pub fn keeps(&self, pid: u32) -> bool {
+        let is_its = |key: &Vec<u8>| key.get(8..12) == Some(&pid.to_ne_bytes());
+        let key = self.map.keys().take(FOLLOWED_MAX).find(is_its);
+        let why = key.and_then(|key| self.map.lookup(&key, MapFlags::ANY).ok()?);
+        why.is_some_and(|why| self.follow || why.iter().any(|why| why & !TRACK_RULE != 0))
+    }
+}
+
 impl Session {
+    /// For another thread; `None` if everybody is followed.
+    ///
+    /// # Errors
+    /// The map cannot be opened again.
+    pub fn followed(&self) -> Result<Option<Followed>> {
+        let Scope::Selected { follow, .. } = self.scope else {
+            return Ok(None);
+        };
+        let map = MapHandle::try_from(&self.skel.maps.tracked)
+            .blame(|| "failed to open the table of processes")?;
+        Ok(Some(Followed { map, follow }))
+    }
+
     /// The sum over all CPUs of what was counted since the start.
     ///
     /// # Errors

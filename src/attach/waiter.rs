@@ -5,13 +5,17 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
+/// For one descriptor and our own word.
 pub struct Waiter {
     epoll: OwnedFd,
     wake: OwnedFd,
 }
 
 impl Waiter {
-    /// Waits for the ring buffer with this descriptor.
+    /// Waits for the ring buffer, or whatever else wakes those who poll it, with this descriptor.
+    ///
+    /// # Errors
+    /// The kernel refuses.
     pub fn new(ring: RawFd) -> io::Result<Self> {
         // SAFETY: no preconditions; the result is checked.
         let epoll = owned(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;

@@ -257,6 +257,9 @@ pub struct ReplayArgs {
 #[cfg(feature = "bpf")]
 #[derive(Debug, clap::Args)]
 pub struct AttachArgs {
+    /// Let no new process begin before its probes are in place, or 200 ms are over: execve(2) waits meanwhile
+    #[arg(long)]
+    pub hold: bool,
     #[command(flatten)]
     pub out: OutputArgs,
     /// Keep all in FILE (mode 0600) for agentsight replay, and print nothing

@@ -27,6 +27,7 @@ pub fn run(args: &AttachArgs) -> Result<ExitCode> {
     let options = Options {
         selection: selection(args)?,
         wait: args.select.wait,
+        hold: args.hold,
         command: args.command.clone(),
         max_bytes: args.max_bytes.unwrap_or(u64::MAX),
         buffer: buffer(args.buffer)?,

@@ -6,6 +6,7 @@ pub mod containers;
 pub mod inodes;
 pub mod libraries;
 pub mod machine;
+pub mod mounts;
 pub mod places;
 pub mod privileges;
 pub mod processes;

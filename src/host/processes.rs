@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use procfs::FromRead;
-use procfs::process::{MMPermissions, MMapPath, MemoryMap, MemoryMaps, Process};
+use procfs::process::{LimitValue, MMPermissions, MMapPath, MemoryMap, MemoryMaps, Process};
 
 use super::inodes::CodeInode;
 use super::roots::Root;
@@ -42,6 +42,27 @@ fn runs(pid: i32, executable: &CodeInode) -> bool {
             || File::open(link)
                 .and_then(|exe| CodeInode::of(&exe))
                 .is_ok_and(|exe| exe.is_same(executable)))
+}
+
+/// Who started it, or adopted it; `None`: it has ended.
+pub fn parent(pid: u32) -> Option<u32> {
+    let process = Process::new(i32::try_from(pid).ok()?).ok()?;
+    u32::try_from(process.stat().ok()?.ppid).ok()
+}
+
+/// Its effective user; `None`: it has ended.
+pub fn effective_user(pid: u32) -> Option<u32> {
+    let process = Process::new(i32::try_from(pid).ok()?).ok()?;
+    Some(process.status().ok()?.euid)
+}
+
+/// How many files this very process can open still; `None`: without end.
+pub fn spare_descriptors() -> Option<u64> {
+    let process = Process::myself().ok()?;
+    let LimitValue::Value(most) = process.limits().ok()?.max_open_files.soft_limit else {
+        return None;
+    };
+    Some(most.saturating_sub(process.fd_count().ok()? as u64))
 }
 
 /// Whether the process has a thread of this id.

@@ -257,6 +257,8 @@ impl Output {
             totals: self.tracker.totals().clone(),
             masked: self.masked.saturating_add(masked),
             missed: self.missed,
+            held: 0,
+            let_go: 0,
             wrong_objects: self.losses.count(Counter::WrongObject),
             under_way: self.losses.count(Counter::UnderWayCalls),
             silent: self.losses.count(Counter::SilentRecords),

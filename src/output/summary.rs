@@ -15,6 +15,10 @@ pub struct Summary {
     pub masked: u64,
     /// Processes and files whose probes came after they could be used.
     pub missed: u64,
+    /// New processes that waited for their probes (`--hold`); a recording does not tell.
+    pub held: u64,
+    /// Of these, those that were let go before the probes were in place.
+    pub let_go: u64,
     /// Calls whose object was none of the library's, and of which nothing was reported.
     pub wrong_objects: u64,
     /// Go: writes that began before their probes came.
@@ -59,6 +63,13 @@ impl fmt::Display for Summary {
                 f,
                 "late: {} times probes came after a process could have spoken (tls.missed tells when)",
                 self.missed
+            )?;
+        }
+        if self.held > 0 {
+            writeln!(
+                f,
+                "held: {} new processes waited for their probes, {} of them in vain",
+                self.held, self.let_go
             )?;
         }
         if self.under_way > 0 {

@@ -2,6 +2,7 @@
 //! later. What may have been said before probes were in place is told.
 
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use super::Progress;
 use super::census::{Census, Window};
 use super::files::Files;
 use super::judge::Judge;
-use crate::attach::{Session, boot_time_ns};
+use crate::attach::{Followed, Session, boot_time_ns};
 use crate::cache::Examiner;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::frame::Frame;
@@ -77,7 +78,7 @@ impl<'c> Coverage<'c> {
         progress: &'c mut dyn Progress,
     ) -> Self {
         let mut session = session;
-        let own = std::fs::File::open("/proc/self/exe").ok();
+        let own = File::open("/proc/self/exe").ok();
         let own = own.and_then(|own| session.file_id(&own).ok());
         Self {
             files: Files::new(session, examiner, choice, progress),
@@ -211,6 +212,59 @@ impl<'c> Coverage<'c> {
                 }
             }
         }
+    }
+
+    /// Covers an executable before somebody runs it, and lets him go on; then what its processes will probably load.
+    /// `is_chosen`: it is what the user asked for.
+    ///
+    /// # Errors
+    /// The kernel does not take an answer.
+    pub fn cover_ahead(
+        &mut self,
+        (file, path): (File, &Path),
+        pid: u32,
+        is_chosen: bool,
+        release: impl FnOnce(),
+    ) -> Result<()> {
+        let again = file.try_clone();
+        let Ok(program) = ImageFile::from_file(path, file) else {
+            release();
+            return Ok(());
+        };
+        if is_chosen {
+            let id = self.files.session.file_id(program.file())?;
+            self.judge.expect_exe(id, &self.files.session)?;
+        }
+        let root = Root::of_process(pid.cast_signed()).ok();
+        let namespace = programs::mount_namespace(pid).unwrap_or_default() as u32;
+        let is_new = !self.programs.contains_key(&(program.identity(), namespace));
+        let brought = self.cover_exe(program, namespace, root.as_slice());
+        release();
+        let is_open = brought.is_dynamic && !brought.refused && !brought.captures;
+        if let Ok(again) = again
+            && let Ok(program) = ImageFile::from_file(path, again)
+            && let Some(root) = root
+            && is_new
+            && is_open
+        {
+            for library in libraries::likely(&program, &root, self.files.sonames()) {
+                self.files.cover_gently(library);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whom the kernel side follows, for another thread; `None`: everybody.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn followed(&self) -> Result<Option<Followed>> {
+        self.files.session.followed()
+    }
+
+    /// Finds out what needs a child of our own to be found out.
+    pub fn try_return_probes(&mut self) {
+        self.files.are_return_probes_safe();
     }
 
     /// With the next [`Coverage::settle`], this process is followed.

@@ -219,7 +219,7 @@ impl<'c> Files<'c> {
 
     /// On kernels that do not let return probes through seccomp they would kill programs behind a filter, whomever the
     /// user asked for, and even those that start later: there, only sites without them. Tried once.
-    fn are_return_probes_safe(&mut self) -> bool {
+    pub fn are_return_probes_safe(&mut self) -> bool {
         let session = &self.session;
         let tried = || {
             if !session.features().return_probes {

@@ -3,13 +3,15 @@
 //! Three threads. One empties the ring buffer into a queue and never waits (`attach/ring.rs`). One takes
 //! what is in the queue, and prints or records it: when that is slow, the queue fills up, and what finds no
 //! room is counted and shown. This one covers new libraries with probes and watches the clock, so that a
-//! slow output delays no probe. Nothing ever waits in the observed programs.
+//! slow output delays no probe. Nothing ever waits in the observed programs, but with `--hold`, which has a
+//! thread of its own, before they begin (`hold`).
 
 mod census;
 mod command;
 mod consumer;
 mod coverage;
 mod files;
+mod hold;
 mod judge;
 mod targets;
 
@@ -19,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::RecvTimeoutError;
+use crossbeam_channel::{never, select};
 
 use crate::attach::{Notice, RunningRing, Scope, Session, Settings};
 use crate::cache::Examiner;
@@ -28,6 +30,7 @@ use crate::event::Caller;
 use crate::event::frame::{End, Frame};
 use crate::event::queue::Queue;
 use crate::event::wire::{ConnState, Counter};
+use crate::image::ImageFile;
 use crate::image::debug_file::DebugDirs;
 use crate::plan::Choice;
 use crate::select::Selection;
@@ -39,6 +42,7 @@ pub use consumer::Consumer;
 use command::Waiting;
 use consumer::Running;
 use coverage::Coverage;
+use hold::{Chooser, Hold, Wanted};
 use judge::Judge;
 use targets::Targets;
 
@@ -59,6 +63,8 @@ pub struct Options {
     /// A command to run once the probes are in place. Its end ends the run; if nothing but the command is selected, it is
     /// observed itself, and what it starts, and the run ends with the last of them.
     pub command: Vec<OsString>,
+    /// New processes wait until their probes are in place, for a moment at most.
+    pub hold: bool,
     /// Payload bytes to keep of each call.
     pub max_bytes: u64,
     /// Memory for records that wait.
@@ -147,6 +153,8 @@ pub fn run(
         examiner = examiner.with_user_cache();
     }
     let targets = Targets::open(options)?;
+    let named: Vec<_> = targets.programs.iter().map(ImageFile::identity).collect();
+    let (rules, scope) = (targets.rules.clone(), targets.scope);
     let mut session = Session::open(&Settings {
         scope: targets.scope,
         ring_bytes: options.buffer.ring,
@@ -166,9 +174,20 @@ pub fn run(
         consumer: None,
         counters: Vec::new(),
         has_told_rest: false,
+        hold: None,
+        held: [0; 2],
     };
     run.cover(targets)?;
     let waiting = run.stand_by()?;
+    if options.hold && scope == Scope::Everybody {
+        run.coverage
+            .notice("holding nobody: probes in a library are there before any process begins");
+    } else if options.hold {
+        run.coverage.try_return_probes();
+        let followed = run.coverage.followed()?;
+        run.hold = Some(Hold::start(Chooser::new(rules, named, followed))?);
+        run.sweep_hold();
+    }
     // Only now: a run that cannot start must not empty an earlier capture.
     let queue = Arc::clone(run.ring.queue());
     run.consumer = Some(Running::start(make_consumer()?, queue)?);
@@ -176,6 +195,8 @@ pub fn run(
 }
 
 struct Run<'r> {
+    // First: nobody may wait for who ends.
+    hold: Option<Hold>,
     options: &'r Options,
     stop: &'r Arc<AtomicBool>,
     // Before the ring: nothing may fill it any more when its thread is joined.
@@ -186,6 +207,8 @@ struct Run<'r> {
     counters: Vec<(Counter, u64)>,
     /// That descendants of the command are left was told.
     has_told_rest: bool,
+    /// New processes that waited, and those that did in vain.
+    held: [u64; 2],
 }
 
 impl Run<'_> {
@@ -260,13 +283,21 @@ impl Run<'_> {
             if swept.elapsed() >= SWEEP {
                 swept = Instant::now();
                 self.coverage.sweep();
+                self.sweep_hold();
                 failed = failed.and_then(|()| self.tell_counters());
             }
         }
+        self.end_hold();
         self.wind_up();
         let finished = self.consumer.as_mut().map(Running::finish);
         let summary = finished.unwrap_or_else(|| Ok(Summary::default()));
         failed?;
+        let [held, let_go] = self.held;
+        let summary = summary.map(|summary| Summary {
+            held,
+            let_go,
+            ..summary
+        });
         Ok(Outcome {
             summary: summary?,
             status,
@@ -295,24 +326,82 @@ impl Run<'_> {
             .coverage
             .next_look()
             .map_or(TICK, |look| look.min(TICK));
-        match self.ring.notices.recv_timeout(pause) {
-            Ok(first) => self.take_these(Some(first))?,
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(Error::new(
-                    ErrorKind::Io,
-                    "the ring buffer is not read any more",
-                ));
-            }
+        let nobody = never();
+        let wanted = self.hold.as_ref().map_or(&nobody, |hold| &hold.wanted);
+        select! {
+            recv(wanted) -> wanted => match wanted {
+                Ok(wanted) => self.cover_ahead(wanted)?,
+                Err(_) => {
+                    self.end_hold();
+                    self.coverage.notice("no process is held any more: the thread for it has failed");
+                }
+            },
+            recv(self.ring.notices) -> first => match first {
+                Ok(first) => self.take_these(Some(first))?,
+                Err(_) => {
+                    return Err(Error::new(
+                        ErrorKind::Io,
+                        "the ring buffer is not read any more",
+                    ));
+                }
+            },
+            default(pause) => {}
         }
         self.coverage.look_again();
         self.coverage.scan_if_due().map(|_| ())
     }
 
+    /// Covers what somebody waits for.
+    fn cover_ahead(&mut self, wanted: Wanted) -> Result<()> {
+        let Some(hold) = &self.hold else {
+            return Ok(());
+        };
+        hold.delay(&wanted.path);
+        let release = || hold.release(wanted.identity);
+        let file = (wanted.file, wanted.path.as_path());
+        self.coverage
+            .cover_ahead(file, wanted.pid, wanted.by_path, release)
+    }
+
+    /// Before anything else: somebody waits.
+    fn cover_wanted(&mut self) -> Result<()> {
+        let wanted = self.hold.as_ref().map(|hold| hold.wanted.clone());
+        for wanted in wanted
+            .iter()
+            .flat_map(crossbeam_channel::Receiver::try_iter)
+        {
+            self.cover_ahead(wanted)?;
+        }
+        Ok(())
+    }
+
+    fn sweep_hold(&mut self) {
+        if let Some(hold) = &mut self.hold {
+            let goes_on = hold.sweep();
+            for notice in hold.take_notices() {
+                self.coverage.notice(&notice);
+            }
+            if !goes_on {
+                self.end_hold();
+            }
+        }
+    }
+
+    fn end_hold(&mut self) {
+        if let Some(hold) = self.hold.take() {
+            self.held = hold.finish();
+        }
+    }
+
     /// Takes `first` and all that wait behind it.
     fn take_these(&mut self, first: Option<Notice>) -> Result<()> {
         let mut ended: Vec<Caller> = Vec::new();
-        for notice in first.into_iter().chain(self.ring.notices.try_iter()) {
+        let notices = self.ring.notices.clone();
+        for notice in first.into_iter().chain(notices.try_iter()) {
+            self.cover_wanted()?;
+            if let (Notice::Process(sighted), Some(hold)) = (&notice, &mut self.hold) {
+                hold.meet(sighted.caller.process.pid);
+            }
             match notice {
                 Notice::Exit(caller) => ended.push(caller),
                 Notice::Loader(process, at_ns) => self.coverage.expect_news(process, at_ns),

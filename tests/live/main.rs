@@ -19,6 +19,7 @@ mod go_programs;
 mod gobuild;
 mod guard;
 mod harm;
+mod hold;
 mod limits;
 mod path;
 mod peer;
