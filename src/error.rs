@@ -115,6 +115,14 @@ impl<T> Context<T> for io::Result<T> {
     }
 }
 
+/// Where tests want a thread to panic: the place that `AGENTSIGHT_PANIC` names. Not in release builds.
+pub fn panic_if_wanted(place: &str) {
+    if cfg!(debug_assertions) && std::env::var_os("AGENTSIGHT_PANIC").is_some_and(|at| at == place)
+    {
+        panic!("wanted in {place}");
+    }
+}
+
 /// `None` as broken input, for parsers.
 pub trait OrInvalid<T> {
     /// The value, or an [`ErrorKind::InvalidData`] error.

@@ -31,7 +31,9 @@ fn stderr(output: &Output) -> String {
 #[cfg(feature = "bpf")]
 #[test]
 fn help_texts() {
-    for command in ["", "attach", "check", "discover", "doctor", "replay"] {
+    for command in [
+        "", "attach", "check", "discover", "doctor", "record", "replay",
+    ] {
         let arguments: Vec<&str> = [command, "--help"]
             .into_iter()
             .filter(|word| !word.is_empty())

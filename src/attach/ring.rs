@@ -23,7 +23,7 @@ use super::boot_time_ns;
 use super::libbpf::Blame;
 use super::mapped::{MappedRing, MappedWord};
 use super::waiter::Waiter;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, panic_if_wanted};
 use crate::event::frame::Frame;
 use crate::event::process::Sighted;
 use crate::event::queue::{Filler, Queue, Taken};
@@ -211,7 +211,10 @@ impl Reading {
             let may_strip = is_crowded && used > size / 2;
             let taken = match wire::sort(record) {
                 Sort::Notice => tell(filler, notices, record, may_strip),
-                _ => filler.take(record, may_strip),
+                _ => {
+                    panic_if_wanted("ring");
+                    filler.take(record, may_strip)
+                }
             };
             is_full = taken == Taken::Refused;
             used = used.saturating_sub(record.len() as u64);

@@ -8,6 +8,7 @@
 //! users are not read: they would say where we probe. Nothing here can fail an examination; a cache
 //! that cannot be read or written is no cache.
 
+mod companions;
 mod entry;
 mod key;
 pub mod prices;
@@ -25,6 +26,7 @@ use entry::Entry;
 use key::{FileState, Key};
 use store::Load;
 
+pub use companions::Companions;
 pub use key::analyzer;
 pub use store::{Store, default_dir};
 

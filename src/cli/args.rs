@@ -8,6 +8,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use super::exit;
+#[cfg(feature = "bpf")]
+use super::output::DiscretionArgs;
 use super::output::OutputArgs;
 use super::select::SelectArgs;
 use crate::plan::ProbeSites;
@@ -53,7 +55,11 @@ pub enum Command {
         /// Subcommand
         command: Option<String>,
     },
-    /// Print what a recording of attach holds, as attach would have printed it (needs no root)
+    /// Run a command, and keep what it and all that it starts say over TLS, for replay (needs root)
+    #[cfg(feature = "bpf")]
+    #[command(after_help = RECORD_EXAMPLES)]
+    Record(RecordArgs),
+    /// Print what a recording holds, as attach would have printed it (needs no root)
     #[command(after_help = REPLAY_EXAMPLES)]
     Replay(ReplayArgs),
     /// Print the JSON Schema of the lines of `attach --json`, or of another of our formats
@@ -106,6 +112,20 @@ Examples:
   sudo agentsight attach --binary $(which curl) -- curl https://localhost:8443/
   sudo agentsight attach --binary ./agent --json -o capture.jsonl --duration 60s
   sudo agentsight attach --binary ./agent --record run.rec; agentsight replay run.rec
+
+Secrets (API keys, tokens, cookies) are masked unless --no-redact is given.";
+
+#[cfg(feature = "bpf")]
+const RECORD_EXAMPLES: &str = "\
+Examples:
+  sudo agentsight record -- claude                     into agentsight.rec, until claude and all that it
+                                                       started have ended
+  sudo agentsight record -o run.rec -- npx some-agent; agentsight replay run.rec
+
+COMMAND has the terminal to itself, with Ctrl-C and Ctrl-Z as without us; a SIGTERM or SIGHUP for
+agentsight is passed on to it. Once it has ended, Ctrl-C ends the recording of what it left running.
+
+Exit status: that of COMMAND; 128+N if signal N ended it, 127 if it is not found, 126 if it cannot be run.
 
 Secrets (API keys, tokens, cookies) are masked unless --no-redact is given.";
 
@@ -257,14 +277,39 @@ pub struct ReplayArgs {
 #[cfg(feature = "bpf")]
 #[derive(Debug, clap::Args)]
 pub struct AttachArgs {
-    /// Let no new process begin before its probes are in place, or 200 ms are over: execve(2) waits meanwhile
-    #[arg(long)]
-    pub hold: bool,
     #[command(flatten)]
     pub out: OutputArgs,
     /// Keep all in FILE (mode 0600) for agentsight replay, and print nothing
     #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "hex", "raw", "output", "max_events"])]
     pub record: Option<PathBuf>,
+    /// Run this once the probes are in place, as the user who called sudo; stop observing when it
+    /// ends, and return its status. Without a selector it is observed itself, with all that it starts
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+    #[command(flatten)]
+    pub observe: ObserveArgs,
+}
+
+#[cfg(feature = "bpf")]
+#[derive(Debug, clap::Args)]
+pub struct RecordArgs {
+    /// Keep all in FILE (mode 0600, of the user who called sudo); what was there before becomes FILE.old
+    #[arg(short, long, value_name = "FILE", default_value = "agentsight.rec")]
+    pub output: PathBuf,
+    #[command(flatten)]
+    pub discretion: DiscretionArgs,
+    /// Run this, as the user who called sudo, and record what it and all that it starts say; with
+    /// selectors, also what other processes say, until it ends
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+    #[command(flatten)]
+    pub observe: ObserveArgs,
+}
+
+/// How to observe.
+#[cfg(feature = "bpf")]
+#[derive(Debug, clap::Args)]
+pub struct ObserveArgs {
     /// Keep at most SIZE bytes of each call (tls.gap tells the rest)
     #[arg(short = 's', long, value_name = "SIZE", value_parser = parse_size)]
     pub max_bytes: Option<u64>,
@@ -287,10 +332,9 @@ pub struct AttachArgs {
     /// Examine the programs anew, and keep nothing in the cache
     #[arg(long)]
     pub no_cache: bool,
-    /// Run this once the probes are in place, as the user who called sudo; stop observing when it
-    /// ends, and return its status
-    #[arg(last = true, value_name = "COMMAND")]
-    pub command: Vec<OsString>,
+    /// Let no new process begin before its probes are in place, or 200 ms are over: execve(2) waits meanwhile
+    #[arg(long)]
+    pub hold: bool,
     #[command(flatten)]
     pub select: SelectArgs,
 }

@@ -10,6 +10,9 @@ pub const OK: u8 = 0;
 pub const FAILURE: u8 = 1;
 /// Target not found, or nothing attachable in it.
 pub const NOTHING: u8 = 4;
+/// Ended before the command began (as shells tell a SIGINT).
+#[cfg(feature = "bpf")]
+pub const INTERRUPTED: u8 = 130;
 /// A privilege is missing (sysexits.h: EX_NOPERM).
 #[cfg(feature = "bpf")]
 pub const NOT_PERMITTED: u8 = 77;
@@ -26,7 +29,7 @@ Exit status:
   4   target not found, or nothing to attach to in it
   77  a privilege is missing
   78  this kernel cannot do it
-  Of `attach … -- COMMAND`: that of COMMAND; 127 if it is not found, 126 if it cannot be run";
+  Of `record` and `attach … -- COMMAND`: that of COMMAND; 127 if it is not found, 126 if it cannot be run";
 
 /// For an error that ends the program.
 pub fn from_error(error: &Error) -> ExitCode {

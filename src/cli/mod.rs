@@ -10,9 +10,13 @@ mod discover;
 mod doctor;
 mod exit;
 mod generate;
+#[cfg(feature = "bpf")]
+mod observe;
 mod output;
 mod prices;
 mod processes;
+#[cfg(feature = "bpf")]
+mod record;
 mod replay;
 mod select;
 
@@ -47,6 +51,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         #[cfg(feature = "bpf")]
         Command::Doctor { bench: false, json } => doctor::run(json),
         Command::Man { command } => generate::man(command.as_deref()),
+        #[cfg(feature = "bpf")]
+        Command::Record(args) => record::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Schema { format } => generate::schema(format),
         #[cfg(feature = "bpf")]

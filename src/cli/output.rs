@@ -33,21 +33,30 @@ pub struct OutputArgs {
     /// Stop after N pieces of plaintext
     #[arg(short = 'c', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_events: Option<u64>,
+    #[command(flatten)]
+    pub discretion: DiscretionArgs,
+    /// When to use colours
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Color::Auto)]
+    pub color: Color,
+}
+
+/// What is not told.
+#[derive(Debug, clap::Args)]
+pub struct DiscretionArgs {
     /// Do not mask API keys, tokens and cookies
     #[arg(long)]
     pub no_redact: bool,
     /// No notices and no summary on stderr
     #[arg(short, long)]
     pub quiet: bool,
-    /// When to use colours
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Color::Auto)]
-    pub color: Color,
 }
 
 impl OutputArgs {
     /// What prints. `mask`: with tags by this key.
     pub fn printer(&self, clock: Clock, mask: Option<TagKey>) -> Result<Printer> {
-        let redactor = mask.filter(|_| !self.no_redact).map(Redactor::new);
+        let redactor = mask
+            .filter(|_| !self.discretion.no_redact)
+            .map(Redactor::new);
         let mut printer = Printer::default();
         printer.redactor = redactor.transpose()?;
         printer.max_events = self.max_events;

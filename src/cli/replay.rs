@@ -26,7 +26,7 @@ pub fn run(args: &ReplayArgs) -> Result<ExitCode> {
     let mut output = Output::new(args.out.printer(clock, mask)?);
     let replayed = replay(&mut recording, &mut output);
     output.flush()?;
-    if !args.out.quiet {
+    if !args.out.discretion.quiet {
         anstream::eprint!("{}", output.summary());
     }
     replayed.context(name)?;

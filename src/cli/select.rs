@@ -63,6 +63,17 @@ impl SelectArgs {
         *self != Self::default()
     }
 
+    /// Whether any of them says who, and not only how.
+    pub fn names_somebody(&self) -> bool {
+        let how = Self {
+            follow: self.follow,
+            no_follow: self.no_follow,
+            wait: self.wait,
+            ..Self::default()
+        };
+        *self != how
+    }
+
     /// What is asked for. Descendants are followed by default if processes were named one by one.
     pub fn selection(&self) -> Result<Selection> {
         self.selection_following(!self.pid.is_empty() || !self.comm.is_empty())

@@ -75,9 +75,8 @@ impl Census {
             files: HashSet::new(),
             tells: false,
         };
-        let known = self.known.entry(process.pid);
-        let known = known.insert_entry(fresh);
-        known.into_mut()
+        self.known.remove(&process.pid);
+        self.known.entry(process.pid).or_insert(fresh)
     }
 
     /// The process, if we know it and its pid is not another one's by now.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, panic_if_wanted};
 use crate::event::frame::Frame;
 use crate::event::queue::{Next, Queue};
 use crate::output::{Flow, Output, Summary};
@@ -61,6 +61,9 @@ impl Consumer {
                 Next::Empty => continue,
                 Next::Frame(frame) => frame,
             };
+            if matches!(frame, Frame::Records(_)) {
+                panic_if_wanted("output");
+            }
             if !is_enough.load(Ordering::Acquire) || matches!(frame, Frame::End(_)) {
                 note(self.take(&mut frame)?, is_enough);
             }

@@ -1,7 +1,7 @@
 //! Which processes are followed, and what of theirs is probed: what they run, what they have loaded, and what they load
 //! later. What may have been said before probes were in place is told.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use super::census::{Census, Window};
 use super::files::Files;
 use super::judge::Judge;
 use crate::attach::{Followed, Session, boot_time_ns};
-use crate::cache::Examiner;
+use crate::cache::{Companions, Examiner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::frame::Frame;
-use crate::event::process::{Facts, FileId, Missed, ProcessInfo, Sighted, Sighting};
+use crate::event::process::{Facts, Missed, ProcessInfo, Sighted, Sighting};
 use crate::event::queue::Queue;
 use crate::event::wire::{ConnState, Counter};
 use crate::event::{Caller, ProcessId};
@@ -60,12 +60,14 @@ pub struct Coverage<'c> {
     checked_alive: Instant,
     /// Processes that ended since the last sweep.
     ended: HashSet<ProcessId>,
-    /// Our own program.
-    own: Option<FileId>,
     /// Something was answered: all processes are to be looked at again.
     is_scan_due: bool,
     /// Some file captures plaintext.
     captures: bool,
+    /// The command's process until it runs its program: so long it is a copy of our own.
+    standing_by: Option<u32>,
+    /// Files that capture, and that a process has used.
+    used: BTreeSet<usize>,
 }
 
 impl<'c> Coverage<'c> {
@@ -77,9 +79,6 @@ impl<'c> Coverage<'c> {
         queue: Arc<Queue>,
         progress: &'c mut dyn Progress,
     ) -> Self {
-        let mut session = session;
-        let own = File::open("/proc/self/exe").ok();
-        let own = own.and_then(|own| session.file_id(&own).ok());
         Self {
             files: Files::new(session, examiner, choice, progress),
             programs: HashMap::new(),
@@ -90,9 +89,10 @@ impl<'c> Coverage<'c> {
             follows: true,
             checked_alive: Instant::now(),
             ended: HashSet::new(),
-            own,
             is_scan_due: true,
             captures: false,
+            standing_by: None,
+            used: BTreeSet::new(),
         }
     }
 
@@ -200,16 +200,15 @@ impl<'c> Coverage<'c> {
     }
 
     /// Covers what a command will run, before it does: the program that its name leads to, and the one that a script is
-    /// run by.
+    /// run by. And what these and their children would most probably load, also where they bring a TLS library of
+    /// their own: the children are other programs.
     pub fn expect_command(&mut self, name: &std::ffi::OsStr) {
-        let ours = [Root::ours()];
+        let ours = Root::ours();
         for program in programs::programs_of(name) {
-            let likely = libraries::likely(&program, &ours[0], self.files.sonames());
-            let brought = self.cover_exe(program, 0, &ours);
-            if !brought.captures && brought.is_dynamic && !brought.refused {
-                for library in likely {
-                    self.files.cover_gently(library);
-                }
+            let likely = libraries::likely(&program, &ours, self.files.sonames());
+            self.cover_exe(program, 0, std::slice::from_ref(&ours));
+            for library in likely {
+                self.files.cover_gently(library);
             }
         }
     }
@@ -276,6 +275,39 @@ impl<'c> Coverage<'c> {
         self.files.session.add_root(pid)
     }
 
+    /// Covers what the same command used when it last ran.
+    pub fn expect_companions(&mut self, companions: &Companions) {
+        for path in companions.files() {
+            let Ok(file) = ImageFile::open(Path::new(path)) else {
+                continue;
+            };
+            let is_program = file.image().is_ok_and(|image| image.is_program());
+            if is_program {
+                self.cover_exe(file, 0, &[Root::ours()]);
+            } else {
+                self.files.cover_gently(file);
+            }
+        }
+    }
+
+    /// What processes have used, by the paths under which they were first met.
+    pub fn companions(&self) -> Vec<String> {
+        let used = self
+            .used
+            .iter()
+            .filter_map(|number| self.files.get(*number));
+        used.map(|file| file.path.clone()).collect()
+    }
+
+    /// With the next [`Coverage::settle`], the process that will run the command is followed.
+    ///
+    /// # Errors
+    /// Too many are named.
+    pub fn add_command(&mut self, pid: u32) -> Result<()> {
+        self.standing_by = Some(pid);
+        self.add_root(pid)
+    }
+
     /// A process was told of.
     ///
     /// # Errors
@@ -287,6 +319,9 @@ impl<'c> Coverage<'c> {
         }
         let caller = &sighted.caller;
         let process = caller.process;
+        if sighted.why == Sighting::Seen && self.standing_by == Some(process.pid) {
+            return Ok(());
+        }
         let since_ns = match sighted.why {
             Sighting::Executed => caller.ts_ns,
             _ => process.start_ns,
@@ -299,10 +334,6 @@ impl<'c> Coverage<'c> {
         let known = self.census.learn(process, comm, since_ns);
         if sighted.why == Sighting::Seen {
             known.followed_ns = caller.ts_ns;
-        }
-        // A command that stands by runs our own program still.
-        if self.own == Some(sighted.facts.exe()) {
-            return Ok(());
         }
         if let Some(program) = self.executable(sighted) {
             let root = Root::of_process(process.pid as i32).ok();
@@ -388,6 +419,7 @@ impl<'c> Coverage<'c> {
                 continue;
             };
             self.captures = true;
+            self.used.insert(number);
             if let Some(window) = known.uses(number, file.attached_ns) {
                 missed.push(late(process, &known.comm, file, window));
             }
@@ -464,6 +496,11 @@ impl<'c> Coverage<'c> {
     /// Processes that the kernel follows.
     pub fn tracked(&self) -> usize {
         self.files.session.tracked().len()
+    }
+
+    /// Who is told how the run goes.
+    pub fn progress(&mut self) -> &mut dyn Progress {
+        self.files.progress
     }
 
     /// Tells the user something.

@@ -13,19 +13,21 @@ mod coverage;
 mod files;
 mod hold;
 mod judge;
+mod signals;
 mod targets;
+mod terminal;
 
 use std::ffi::OsString;
-use std::process::{Child, ExitStatus};
+use std::process::ExitStatus;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{never, select};
 
 use crate::attach::{Notice, RunningRing, Scope, Session, Settings};
-use crate::cache::Examiner;
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::cache::{Companions, Examiner};
+use crate::error::{Error, ErrorKind, Result, panic_if_wanted};
 use crate::event::Caller;
 use crate::event::frame::{End, Frame};
 use crate::event::queue::Queue;
@@ -37,7 +39,9 @@ use crate::select::Selection;
 use crate::symdb::SymbolDb;
 
 pub use crate::output::Summary;
+pub use command::{Running as RunningCommand, invoking_user};
 pub use consumer::Consumer;
+pub use signals::Signals;
 
 use command::Waiting;
 use consumer::Running;
@@ -60,9 +64,11 @@ pub struct Options {
     pub selection: Option<Selection>,
     /// What is named and not there yet is waited for.
     pub wait: bool,
-    /// A command to run once the probes are in place. Its end ends the run; if nothing but the command is selected, it is
-    /// observed itself, and what it starts, and the run ends with the last of them.
+    /// A command to run once the probes are in place. Its end ends the run; if nobody else is observed, the run ends with
+    /// the last of what it started.
     pub command: Vec<OsString>,
+    /// The command is observed itself, and all that it starts.
+    pub observes_command: bool,
     /// New processes wait until their probes are in place, for a moment at most.
     pub hold: bool,
     /// Payload bytes to keep of each call.
@@ -112,10 +118,10 @@ impl Buffer {
 }
 
 impl Options {
-    /// Nobody is selected but the command.
-    fn observes_command(&self) -> bool {
+    /// Nobody is observed but the command and what it starts.
+    fn has_only_command(&self) -> bool {
         let is_empty = |selection: &Selection| !selection.has_rules() && selection.pids.is_empty();
-        !self.command.is_empty() && self.selection.as_ref().is_some_and(is_empty)
+        self.observes_command && self.selection.as_ref().is_some_and(is_empty)
     }
 }
 
@@ -123,17 +129,23 @@ impl Options {
 pub trait Progress {
     /// A line for the user: what was attached, what was not and why.
     fn notice(&mut self, line: &str);
+
+    /// The command has its first instruction before it, and the terminal to itself.
+    fn command_begins(&mut self);
+
+    /// The command has ended.
+    fn command_ends(&mut self);
 }
 
 /// How a run ended.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The counts.
-    pub summary: Summary,
+    /// The counts, or what went wrong after the command had begun.
+    pub summary: Result<Summary>,
     /// How the command ended, if there was one and it did.
     pub status: Option<ExitStatus>,
     /// The command, if it still runs.
-    pub command: Option<Child>,
+    pub command: Option<RunningCommand>,
 }
 
 /// Observes until something ends it: a signal through `stop`, a limit, the end of the command, or a
@@ -146,7 +158,7 @@ pub fn run(
     options: &Options,
     make_consumer: impl FnOnce() -> Result<Consumer>,
     progress: &mut dyn Progress,
-    stop: &Arc<AtomicBool>,
+    signals: &Signals,
 ) -> Result<Outcome> {
     let mut examiner = Examiner::new(SymbolDb::load()?, options.debug_dirs.clone());
     if options.cache {
@@ -168,7 +180,7 @@ pub fn run(
     let coverage = Coverage::new(session, with, judge, queue, progress);
     let mut run = Run {
         options,
-        stop,
+        signals,
         coverage,
         ring,
         consumer: None,
@@ -176,6 +188,7 @@ pub fn run(
         has_told_rest: false,
         hold: None,
         held: [0; 2],
+        companions: None,
     };
     run.cover(targets)?;
     let waiting = run.stand_by()?;
@@ -198,7 +211,7 @@ struct Run<'r> {
     // First: nobody may wait for who ends.
     hold: Option<Hold>,
     options: &'r Options,
-    stop: &'r Arc<AtomicBool>,
+    signals: &'r Signals,
     // Before the ring: nothing may fill it any more when its thread is joined.
     coverage: Coverage<'r>,
     ring: RunningRing,
@@ -209,6 +222,8 @@ struct Run<'r> {
     has_told_rest: bool,
     /// New processes that waited, and those that did in vain.
     held: [u64; 2],
+    /// What the command used, then and now.
+    companions: Option<Companions>,
 }
 
 impl Run<'_> {
@@ -234,13 +249,18 @@ impl Run<'_> {
 
     /// Makes the command's process, which waits until its probes are in place.
     fn stand_by(&mut self) -> Result<Option<Waiting>> {
-        let waiting = command::prepare(&self.options.command)?;
+        let waiting = command::prepare(&self.options.command, self.signals)?;
         if let (Some(waiting), Some(name)) = (&waiting, self.options.command.first())
-            && self.options.observes_command()
+            && self.options.observes_command
         {
-            self.coverage.add_root(waiting.pid())?;
+            self.coverage.add_command(waiting.pid())?;
             self.settle()?;
             self.coverage.expect_command(name);
+            if self.options.cache {
+                let companions = Companions::of(name);
+                self.coverage.expect_companions(&companions);
+                self.companions = Some(companions);
+            }
         }
         Ok(waiting)
     }
@@ -260,38 +280,21 @@ impl Run<'_> {
     }
 
     fn observe(&mut self, waiting: Option<Waiting>) -> Result<Outcome> {
-        let mut child = waiting.map(Waiting::release).transpose()?;
-        let duration = self.options.duration;
-        let deadline = duration.and_then(|time| Instant::now().checked_add(time));
-        let mut swept = Instant::now();
-        let mut status = None;
-        let mut failed = Ok(());
-        while failed.is_ok() && !self.has_ended() {
-            failed = self.take_notices();
-            if let Some(child) = &mut child
-                && status.is_none()
-            {
-                status = child
-                    .try_wait()
-                    .context(|| "failed to wait for the command")?;
-            }
-            let is_over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            let is_done = status.is_some() && self.is_tree_over();
-            if is_done || is_over || self.stop.load(Ordering::Acquire) {
-                break;
-            }
-            if swept.elapsed() >= SWEEP {
-                swept = Instant::now();
-                self.coverage.sweep();
-                self.sweep_hold();
-                failed = failed.and_then(|()| self.tell_counters());
-            }
+        // Whoever ends it before it began does not want the command to run.
+        let waiting = waiting.filter(|_| !self.is_stopped());
+        let mut command = waiting.map(|waiting| self.begin(waiting)).transpose()?;
+        let watched = self.watch(&mut command);
+        if let Some(companions) = &mut self.companions {
+            companions.keep(self.coverage.companions());
         }
         self.end_hold();
         self.wind_up();
         let finished = self.consumer.as_mut().map(Running::finish);
         let summary = finished.unwrap_or_else(|| Ok(Summary::default()));
-        failed?;
+        let (status, watched) = match watched {
+            Ok(status) => (status, Ok(())),
+            Err(error) => (None, Err(error)),
+        };
         let [held, let_go] = self.held;
         let summary = summary.map(|summary| Summary {
             held,
@@ -299,15 +302,58 @@ impl Run<'_> {
             ..summary
         });
         Ok(Outcome {
-            summary: summary?,
+            summary: watched.and(summary),
             status,
-            command: child.filter(|_| status.is_none()),
+            command: command.filter(|_| status.is_none()),
         })
+    }
+
+    /// Lets the command run.
+    fn begin(&mut self, waiting: Waiting) -> Result<RunningCommand> {
+        let command = waiting.release()?;
+        self.coverage.progress().command_begins();
+        Ok(command)
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.signals.stop.load(Ordering::Acquire)
+    }
+
+    /// Until something ends it. How the command ended, if it did.
+    fn watch(&mut self, command: &mut Option<RunningCommand>) -> Result<Option<ExitStatus>> {
+        let duration = self.options.duration;
+        let deadline = duration.and_then(|time| Instant::now().checked_add(time));
+        let mut swept = Instant::now();
+        let mut status = None;
+        while !self.has_ended() {
+            self.take_notices()?;
+            if let Some(command) = command
+                && status.is_none()
+            {
+                status = command.status()?;
+                if status.is_some() {
+                    self.coverage.progress().command_ends();
+                }
+            }
+            let is_over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            let is_done = status.is_some() && self.is_tree_over();
+            if is_done || is_over || self.is_stopped() {
+                break;
+            }
+            if swept.elapsed() >= SWEEP {
+                swept = Instant::now();
+                panic_if_wanted("main");
+                self.coverage.sweep();
+                self.sweep_hold();
+                self.tell_counters()?;
+            }
+        }
+        Ok(status)
     }
 
     /// The command has ended: has all that it started, too, if that is observed?
     fn is_tree_over(&mut self) -> bool {
-        if !self.options.observes_command() {
+        if !self.options.has_only_command() {
             return true;
         }
         let left = self.coverage.tracked();

@@ -70,7 +70,10 @@ impl Targets {
                 }
             }
         }
-        let is_everybody = !libraries.is_empty() && !rules.has_rules() && rules.pids.is_empty();
+        let is_everybody = !libraries.is_empty()
+            && !rules.has_rules()
+            && rules.pids.is_empty()
+            && !options.observes_command;
         let scope = match is_everybody {
             true => Scope::Everybody,
             false => Scope::Selected {
@@ -80,7 +83,7 @@ impl Targets {
                 } else {
                     0
                 },
-                follow: rules.follow || options.observes_command(),
+                follow: rules.follow,
             },
         };
         Ok(Self {

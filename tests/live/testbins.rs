@@ -23,6 +23,15 @@ impl Deref for Own {
     }
 }
 
+impl Own {
+    /// The same program at another place.
+    pub fn at(&self, path: &Path) -> Testbin {
+        let mut testbin = self.testbin.clone();
+        testbin.path = path.to_owned();
+        testbin
+    }
+}
+
 /// With all that lies beside it: its debug file, its library.
 pub fn own(mut testbin: Testbin) -> Own {
     let dir = tempfile::tempdir().unwrap();
