@@ -106,7 +106,7 @@ fn endpoints_decode_as_the_kernel_lays_them_out() {
         ..Default::default()
     };
     let mut record = bytes_of(&types::event_header {
-        kind: 8,
+        kind: 11,
         flags: 0,
         len: wire::SOCKET_NAMES_LEN as u32,
         ..header()
@@ -118,7 +118,7 @@ fn endpoints_decode_as_the_kernel_lays_them_out() {
     assert_eq!((conn.id, names.trust), (ConnId(3), Trust::Apart));
     assert_eq!((names.inode, names.peer), (Some(77), None));
     let mut record = bytes_of(&types::event_header {
-        kind: 9,
+        kind: 12,
         flags: 0,
         ..header()
     });

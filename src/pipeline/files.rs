@@ -1,6 +1,6 @@
 //! The files of a run: each is examined once, whoever uses it, and probed if there is something to probe.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -199,9 +199,8 @@ impl<'c> Files<'c> {
             ));
         }
         covered.captures = plan.captures() && attached.functions > 0;
-        let names = report.findings.iter().map(|found| found.library.clone());
-        covered.libraries = names.collect();
-        covered.libraries.dedup();
+        let names = plan.probes.iter().map(|probe| probe.library.clone());
+        covered.libraries = names.collect::<BTreeSet<_>>().into_iter().collect();
         let held = file.file().try_clone();
         covered.probed = held.ok().map(|held| (attached.probes, held));
         self.tell_attached(&report, attached.functions);
