@@ -20,7 +20,7 @@ static __noinline int tell_user(const struct process_key *process)
 
 	if (!process || bpf_map_update_elem(&told, process, &yes, BPF_NOEXIST))
 		return 0;
-	facts = new_facts((void *)bpf_get_current_task());
+	facts = new_facts((void *)bpf_get_current_task(), SCRATCH_PROBE);
 	if (facts)
 		tell_process((void *)bpf_get_current_task(), facts, KIND_SEEN, NULL);
 	return 0;

@@ -154,7 +154,7 @@ static __always_inline void look_at_sent(struct sock *sock, struct pt_regs *regs
 	struct moved moved = { .sock = sock, .len = n, .fd = -1 };
 	struct hello_head head = {};
 
-	if (!regs || n < HELLO_LEN_MIN)
+	if (!regs || n < HELLO_LEN_MIN || !is_stream(sock) || !is_followed_here())
 		return;
 	moved.buf = first_piece(regs, &moved.len);
 	if (!moved.buf || moved.len < HELLO_LEN_MIN ||
@@ -164,7 +164,7 @@ static __always_inline void look_at_sent(struct sock *sock, struct pt_regs *regs
 		look_at_record(&moved, regs, (__u32)head.bytes[3] << 8 | head.bytes[4]);
 		return;
 	}
-	if (!is_hello(head.bytes) || !is_stream(sock) || !is_followed_here())
+	if (!is_hello(head.bytes))
 		return;
 	moved.fd = fd_of(regs, BPF_CORE_READ(sock, sk_socket));
 	keep_hello(&moved, &head);
@@ -181,7 +181,7 @@ static __always_inline void look_at_received(struct sock *sock, struct pt_regs *
 	__u32 *hello_count;
 	__u8 *bytes = head.bytes;
 
-	if (!regs || n < HELLO_LEN_MIN)
+	if (!regs || n < HELLO_LEN_MIN || !is_stream(sock) || !is_followed_here())
 		return;
 	moved.buf = first_piece(regs, &moved.len);
 	if (!moved.buf || moved.len < HELLO_LEN_MIN ||
@@ -192,8 +192,6 @@ static __always_inline void look_at_received(struct sock *sock, struct pt_regs *
 	else if (bytes[0] == MESSAGE_CLIENT_HELLO && !bytes[1] && bytes[4] == 3 && bytes[5] == 3)
 		__builtin_memcpy(key.random, bytes + RANDOM_AT - HEADER_LEN, sizeof(key.random));
 	else
-		return;
-	if (!is_stream(sock) || !is_followed_here())
 		return;
 	key.tgid = bpf_get_current_pid_tgid() >> 32;
 	hello_count = bpf_map_lookup_elem(&hello_counts, &key.tgid);

@@ -121,7 +121,14 @@ static __always_inline bool consider(struct task_struct *task, const struct proc
 	return answer == ANSWER_YES;
 }
 
-/* `facts` is large: programs that use it hold nothing else on their stack. */
+/* `facts` is too large for the stack. One for each sort of caller, since one may interrupt another on its CPU. */
+enum scratch_user {
+	SCRATCH_TRACEPOINT = 0,
+	SCRATCH_SCAN = 1,
+	SCRATCH_PROBE = 2,
+	SCRATCH_MAX = 3,
+};
+
 struct scratch {
 	struct process_facts facts;
 };
@@ -130,13 +137,12 @@ struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__type(key, __u32);
 	__type(value, struct scratch);
-	__uint(max_entries, 1);
+	__uint(max_entries, SCRATCH_MAX);
 } scratches SEC(".maps");
 
-static __always_inline struct process_facts *new_facts(struct task_struct *task)
+static __always_inline struct process_facts *new_facts(struct task_struct *task, __u32 user)
 {
-	__u32 zero = 0;
-	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &zero);
+	struct scratch *scratch = bpf_map_lookup_elem(&scratches, &user);
 
 	if (!scratch)
 		return NULL;
@@ -184,7 +190,7 @@ int process_execed(struct bpf_raw_tracepoint_args *ctx)
 	process_of(task, &process);
 	if (process.tgid == self_tgid)
 		return 0;
-	facts = new_facts(task);
+	facts = new_facts(task, SCRATCH_TRACEPOINT);
 	if (!facts)
 		return 0;
 	if (only_tracked && !is_kept(find_tracked(&process)) && !consider(task, facts, path)) {
@@ -218,7 +224,7 @@ int process_renamed(struct bpf_raw_tracepoint_args *ctx)
 
 	if (BPF_CORE_READ(task, pid) != BPF_CORE_READ(task, tgid))
 		return 0; /* a thread's name is its own */
-	facts = new_facts(task);
+	facts = new_facts(task, SCRATCH_TRACEPOINT);
 	if (!facts)
 		return 0;
 	facts->values[ASK_COMM][0] = facts->values[ASK_COMM][1] = 0;
@@ -230,16 +236,14 @@ int process_renamed(struct bpf_raw_tracepoint_args *ctx)
 SEC("raw_tp/cgroup_attach_task")
 int process_moved(struct bpf_raw_tracepoint_args *ctx)
 {
-	struct cgroup *cgroup = (void *)ctx->args[0];
 	struct task_struct *task = (void *)ctx->args[2];
 	struct process_facts *facts;
 
 	if (BPF_CORE_READ(task, pid) != BPF_CORE_READ(task, tgid))
 		return 0;
-	facts = new_facts(task);
+	facts = new_facts(task, SCRATCH_TRACEPOINT);
 	if (!facts)
 		return 0;
-	facts->values[ASK_PLACE][0] = BPF_CORE_READ(cgroup, kn, id);
 	reconsider(task, facts);
 	return 0;
 }
@@ -269,7 +273,7 @@ int scan(struct bpf_iter__task *ctx)
 	tgid = process.tgid;
 	if (tgid == self_tgid || find_tracked(&process))
 		return 0;
-	facts = new_facts(task);
+	facts = new_facts(task, SCRATCH_SCAN);
 	if (!facts)
 		return 0;
 	if (bpf_map_lookup_elem(&roots, &tgid))

@@ -49,6 +49,9 @@ use libbpf::Blame;
 use sites::{Program, SiteOf, SitesOf, When};
 use skel::{AgentsightSkel, AgentsightSkelBuilder};
 
+/// Generations of processes whose children have lower pids, found at a time.
+const SCANS_MAX: usize = 4;
+
 /// Calls with a wrong object, and none with a right one, that it takes to give up on a function.
 const GUARD_FAILURES_MAX: u64 = 64;
 
@@ -137,6 +140,7 @@ pub struct Session {
     links: Vec<Link>,
     /// Those on files.
     probes: BTreeMap<ProbesId, Vec<Link>>,
+    last_probes: u32,
     /// Those that may have to go earlier, by their function's index.
     guarded: BTreeMap<u16, Guarded>,
     skel: AgentsightSkel<'static>,
@@ -170,6 +174,7 @@ impl Session {
         let mut session = Self {
             links: Vec::new(),
             probes: BTreeMap::new(),
+            last_probes: 0,
             guarded: BTreeMap::new(),
             skel,
             features,
@@ -226,8 +231,12 @@ impl Session {
     pub fn scan(&self) -> Result<()> {
         // A child may come before its parent: once more, until nobody new is found.
         let mut known = usize::MAX;
-        while known != self.tracked().len() {
-            known = self.tracked().len();
+        for _ in 0..SCANS_MAX {
+            let now = self.tracked().len();
+            if now == known {
+                break;
+            }
+            known = now;
             self.scan_once()?;
         }
         let roots = &self.skel.maps.roots;
@@ -645,9 +654,9 @@ impl Session {
         Ok(id)
     }
 
-    fn new_probes(&self) -> ProbesId {
-        let last = self.probes.last_key_value().map(|(id, _)| id.0);
-        ProbesId(last.map_or(1, |id| id.saturating_add(1)))
+    fn new_probes(&mut self) -> ProbesId {
+        self.last_probes += 1;
+        ProbesId(self.last_probes)
     }
 
     fn keep(&mut self, id: ProbesId, links: Vec<Link>) {

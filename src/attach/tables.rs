@@ -99,6 +99,7 @@ impl Session {
         forget_in(&maps.go_reads, ended);
         forget_in(&maps.go_writes, ended);
         forget_in(&maps.halves, ended);
+        forget_in(&maps.tracked, ended);
     }
 }
 

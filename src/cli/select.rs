@@ -19,7 +19,7 @@ const PID_MAX: i64 = 1 << 22;
 )]
 pub struct SelectArgs {
     /// Those that run this executable or use this shared library, now or later; with --container,
-    /// its path inside of the container; may be given several times
+    /// an executable's path inside of that; may be given several times
     #[arg(long, alias = "binary-path", value_name = "PATH")]
     pub binary: Vec<PathBuf>,
     /// Those with these process ids
@@ -46,13 +46,13 @@ pub struct SelectArgs {
     /// All that fit the other selectors; without any, all that run here
     #[arg(long, conflicts_with = "pid")]
     pub all: bool,
-    /// Descendants of these processes as well, whatever they are [default with --pid and --comm]
+    /// Descendants of these processes as well, whatever they are [default with --pid, --comm and record]
     #[arg(long, overrides_with = "no_follow")]
     pub follow: bool,
-    /// These processes alone [default without --pid and --comm]
+    /// These processes alone [default otherwise]
     #[arg(long, overrides_with = "follow")]
     pub no_follow: bool,
-    /// What is not there yet is waited for, instead of being an error
+    /// What is not there yet is waited for, instead of being an error (not a --pid)
     #[arg(long)]
     pub wait: bool,
 }
@@ -119,6 +119,11 @@ impl SelectArgs {
                     }
                     _ => {}
                 }
+            } else if path.to_string_lossy().contains(".so") {
+                let what = path.display();
+                return Err(usage(format!(
+                    "--binary {what}: with --container it is an executable; what that loads is found by itself"
+                )));
             } else if !path.is_absolute() {
                 let what = path.display();
                 return Err(usage(format!(
@@ -144,9 +149,12 @@ impl SelectArgs {
         let number = pid.cast_signed();
         let complaint = match table::Process::read(number) {
             _ if pid == std::process::id() => format!("process {pid} is agentsight itself"),
-            None if self.wait => return Ok(pid),
             None => {
-                let why = format!("no process {pid} in /proc (--wait waits for it)");
+                let why = format!("no process {pid} in /proc");
+                return Err(Error::new(ErrorKind::NotFound, why));
+            }
+            Some(found) if found.is_zombie => {
+                let why = format!("process {pid} ({}) has ended", found.comm);
                 return Err(Error::new(ErrorKind::NotFound, why));
             }
             Some(found) if found.is_kernel => {
@@ -180,8 +188,16 @@ fn each<T, U>(values: &[T], check: impl FnMut(&T) -> Result<U>) -> Result<Vec<U>
 
 /// A longer name is what the kernel has cut off.
 fn comm(name: &str) -> Result<Pattern> {
-    let is_glob = name.contains(['*', '?', '[', '{', '\\']);
-    if is_glob || name.len() <= COMM_LEN {
+    let literal = name
+        .split(['*', '?', '[', '{', '\\'])
+        .next()
+        .unwrap_or_default();
+    if literal.len() != name.len() && literal.len() > COMM_LEN {
+        return Err(usage(format!(
+            "--comm {name}: names are cut to {COMM_LEN} bytes, and would never fit"
+        )));
+    }
+    if literal.len() != name.len() || name.len() <= COMM_LEN {
         return pattern("--comm", name, name);
     }
     let ends = (0..=COMM_LEN).rev();
@@ -205,7 +221,11 @@ fn pattern(argument: &str, given: &str, text: &str) -> Result<Pattern> {
     if given.is_empty() {
         return Err(usage(format!("{argument}: an empty name fits nothing")));
     }
-    Pattern::new(text).context(|| format!("{argument} {given}"))
+    let pattern = match argument {
+        "--comm" => Pattern::name(text),
+        _ => Pattern::new(text),
+    };
+    pattern.context(|| format!("{argument} {given}"))
 }
 
 fn container(name: &str) -> Result<String> {

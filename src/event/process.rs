@@ -130,6 +130,12 @@ impl Facts {
         u32::from_ne_bytes([a, b, c, d])
     }
 
+    /// Its cgroup (v2), by the inode of its directory.
+    pub fn cgroup(&self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.question(Property::Place).value;
+        u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+    }
+
     /// Its mount namespace, as in /proc/PID/ns/mnt.
     pub fn mount_namespace(&self) -> u32 {
         let [.., a, b, c, d, _, _, _, _] = self.question(Property::Place).value;

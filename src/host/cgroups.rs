@@ -40,6 +40,12 @@ impl Mounts {
         Ok(Self::of(&mounts.0))
     }
 
+    /// Where the whole tree of version 2 is to be seen, if it is.
+    pub fn whole(&self) -> Option<PathBuf> {
+        let (mount, shows) = self.unified.as_ref()?;
+        (shows == Path::new("/")).then(|| mount.clone())
+    }
+
     fn of(mounts: &[MountInfo]) -> Self {
         let of_type =
             |wanted: &'static str| mounts.iter().filter(move |mount| mount.fs_type == wanted);

@@ -19,7 +19,7 @@
 //! the same numbers and times for inodes of their own, and only the device of `stat` differs (maps shows another
 //! one, the same for all snapshots): other devices are the same file only where one of them is an overlay.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -129,8 +129,13 @@ impl CodeInodes {
 
     /// Forgets the file with this number.
     pub fn remove(&mut self, number: usize) {
+        self.remove_all(&HashSet::from([number]));
+    }
+
+    /// Forgets the files with these numbers.
+    pub fn remove_all(&mut self, numbers: &HashSet<usize>) {
         self.0.retain(|_, mounts| {
-            mounts.retain(|(_, known)| *known != number);
+            mounts.retain(|(_, known)| !numbers.contains(known));
             !mounts.is_empty()
         });
     }

@@ -1,9 +1,12 @@
 //! Where processes run: their cgroup and their container.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use procfs::process::Process;
 
+use super::cgroups;
 use super::containers::Containers;
 use crate::select::Place;
 
@@ -11,6 +14,8 @@ use crate::select::Place;
 pub struct Places {
     /// `None`: the engines' directories cannot be looked at.
     containers: Option<Containers>,
+    /// `None`: cgroups (v2) are not mounted.
+    cgroups: Option<PathBuf>,
 }
 
 impl Places {
@@ -18,6 +23,9 @@ impl Places {
     pub fn new() -> Self {
         Self {
             containers: Containers::new(Path::new("/")).ok(),
+            cgroups: cgroups::Mounts::here()
+                .ok()
+                .and_then(|mounts| mounts.whole()),
         }
     }
 
@@ -28,6 +36,15 @@ impl Places {
             Some(containers) => containers.place_of(pid),
             None => cgroup(pid),
         }
+    }
+}
+
+impl Places {
+    /// Whether the directory of this cgroup (v2) has this inode; if it cannot be looked at, it is believed.
+    pub fn is_cgroup(&self, path: &Path, inode: u64) -> bool {
+        let inside = path.strip_prefix("/").unwrap_or(path);
+        let dir = self.cgroups.as_ref().map(|mount| mount.join(inside));
+        dir.is_none_or(|dir| fs::metadata(dir).is_ok_and(|data| data.ino() == inode))
     }
 }
 

@@ -75,9 +75,16 @@ pub fn is_alive(process: ProcessId) -> bool {
     let stat = i32::try_from(process.pid)
         .ok()
         .and_then(|pid| Process::new(pid).and_then(|process| process.stat()).ok());
-    // The kernel tells the start in ticks of the boot clock.
-    let tick_ns = 1_000_000_000 / procfs::ticks_per_second().max(1);
-    stat.is_some_and(|stat| stat.starttime == process.start_ns / tick_ns)
+    stat.is_some_and(|stat| stat.starttime == process.start_ns / tick_ns())
+}
+
+/// When a process started, on the boot clock: /proc tells it in ticks.
+pub fn ticks_to_ns(ticks: u64) -> u64 {
+    ticks.saturating_mul(tick_ns())
+}
+
+fn tick_ns() -> u64 {
+    1_000_000_000 / procfs::ticks_per_second().max(1)
 }
 
 /// A file that a process has mapped executable.

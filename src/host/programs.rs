@@ -6,16 +6,17 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::roots::Root;
 use super::selected::Executable;
 use crate::image::ImageFile;
 
-/// A running process's executable. If the process has ended already: what it was asked to run, by an absolute path.
-/// `None` if neither can be reached.
-pub fn executable(pid: u32, named: &[u8]) -> Option<ImageFile> {
+/// A running process's executable. If the process has ended already: what it was asked to run, by an absolute path in
+/// this root. `None` if neither can be reached.
+pub fn executable(pid: u32, named: &[u8], root: Option<&Root>) -> Option<ImageFile> {
     let link = PathBuf::from(format!("/proc/{pid}/exe"));
     let Some(exe) = Executable::of(pid.cast_signed()) else {
         let named = Path::new(OsStr::from_bytes(named));
-        return named.is_absolute().then(|| ImageFile::open(named).ok())?;
+        return root?.open_image(named).ok().filter(|_| named.is_absolute());
     };
     let file = File::open(link).ok()?;
     ImageFile::from_file(&exe.path, file).ok()

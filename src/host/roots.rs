@@ -111,6 +111,19 @@ impl Root {
         })
     }
 
+    /// The same once more.
+    ///
+    /// # Errors
+    /// Too many files are open.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        let dir = self.dir.as_ref().map(OwnedFd::try_clone).transpose()?;
+        Ok(Self {
+            path: self.path.clone(),
+            dir,
+            pid: self.pid,
+        })
+    }
+
     /// Where it is, for us.
     pub fn path(&self) -> &Path {
         &self.path

@@ -189,7 +189,12 @@ impl Output {
 
     /// What a process lost at its very end shows in the kernel's table only.
     fn exit(&mut self, caller: &Caller, open: &[ConnState]) -> Result<()> {
+        let told = self.exit_told(caller, open);
         self.processes.forget(caller.process);
+        told
+    }
+
+    fn exit_told(&mut self, caller: &Caller, open: &[ConnState]) -> Result<()> {
         let waiting = self.joiner.push(Event::Exit(*caller));
         let waiting = waiting.into_iter();
         self.tell(

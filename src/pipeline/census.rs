@@ -104,6 +104,11 @@ impl Census {
         known.is_some_and(|known| known.process == process)
     }
 
+    /// Whether a process of this pid is known.
+    pub fn knows_pid(&self, pid: u32) -> bool {
+        self.known.contains_key(&pid)
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.known.len()

@@ -36,7 +36,11 @@ pub struct Running {
 ///
 /// # Errors
 /// There can be no process, or its user does not exist.
-pub fn prepare(command: &[OsString], signals: &Signals) -> Result<Option<Waiting>> {
+pub fn prepare(
+    command: &[OsString],
+    signals: &Signals,
+    never_stops: bool,
+) -> Result<Option<Waiting>> {
     let Some((program, arguments)) = command.split_first() else {
         return Ok(None);
     };
@@ -67,7 +71,7 @@ pub fn prepare(command: &[OsString], signals: &Signals) -> Result<Option<Waiting
     // thread).
     thread::Builder::new()
         .name("command".into())
-        .spawn(move || look_after(command, &inherited, &say_started, &say_ended))
+        .spawn(move || look_after(command, (&inherited, never_stops), &say_started, &say_ended))
         .context(failed)?;
     let mut pid = [0; 4];
     if (&told).read_exact(&mut pid).is_err() {
@@ -95,7 +99,7 @@ fn stand_by(inherited: &Inherited, mut tell: &PipeWriter, mut wait: &PipeReader)
 /// Starts the command, and waits for its end.
 fn look_after(
     mut command: Command,
-    inherited: &Inherited,
+    (inherited, never_stops): (&Inherited, bool),
     started: &Sender<io::Result<()>>,
     ended: &Sender<io::Result<ExitStatus>>,
 ) {
@@ -108,7 +112,7 @@ fn look_after(
     };
     // Its ends of the pipes.
     drop(command);
-    let terminal = Terminal::share(inherited);
+    let terminal = Terminal::share(inherited, never_stops);
     let _ = started.send(Ok(()));
     let status = wait(&child, &terminal);
     terminal.take_back();

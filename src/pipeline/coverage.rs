@@ -11,24 +11,27 @@ use super::Progress;
 use super::census::{Census, Window};
 use super::files::Files;
 use super::judge::Judge;
-use crate::attach::{Followed, Session, boot_time_ns};
+use crate::attach::{Followed, Scope, Session, boot_time_ns};
 use crate::cache::{Companions, Examiner};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::frame::Frame;
 use crate::event::process::{Facts, Missed, ProcessInfo, Sighted, Sighting};
 use crate::event::queue::Queue;
 use crate::event::wire::{ConnState, Counter};
-use crate::event::{Caller, ProcessId};
+use crate::event::{Caller, Comm, ProcessId};
 use crate::host::places::Places;
 use crate::host::roots::Root;
 use crate::host::selected::Executable;
-use crate::host::{libraries, processes, programs};
+use crate::host::{libraries, processes, programs, table};
 use crate::image::{FileIdentity, ImageFile};
 use crate::plan::Choice;
 
 /// Between two looks for processes whose end was not told (a full ring may have lost it), and for libraries that came
 /// without a word of the loader's.
 const ALIVE_CHECK: Duration = Duration::from_secs(10);
+
+/// Roots that are remembered; each keeps a directory open.
+const ROOTS_MAX: usize = 64;
 
 /// What covering one program brought.
 #[derive(Clone, Debug, Default)]
@@ -50,12 +53,16 @@ pub struct Coverage<'c> {
     files: Files<'c>,
     /// What covering executables brought, in which mount namespace; 0: wherever their path leads.
     programs: HashMap<(FileIdentity, u32), Brought>,
+    /// By mount namespace, for processes that end before they can be looked at.
+    roots: HashMap<u32, Root>,
     judge: Judge,
     places: Places,
     census: Census,
     queue: Arc<Queue>,
     /// Processes are told of when they start, not only when they speak.
     follows: bool,
+    /// All of them.
+    is_machine: bool,
     /// When the table of connections was last compared with the processes that run.
     checked_alive: Instant,
     /// Processes that ended since the last sweep.
@@ -82,11 +89,13 @@ impl<'c> Coverage<'c> {
         Self {
             files: Files::new(session, examiner, choice, progress),
             programs: HashMap::new(),
+            roots: HashMap::new(),
             judge,
             places: Places::new(),
             census: Census::default(),
             queue,
             follows: true,
+            is_machine: false,
             checked_alive: Instant::now(),
             ended: HashSet::new(),
             is_scan_due: true,
@@ -116,12 +125,13 @@ impl<'c> Coverage<'c> {
         captures.then_some(()).ok_or_else(|| nothing(&path))
     }
 
-    /// From now on, processes are followed if `all`, and told of in any case.
+    /// From now on, processes are followed as the session's scope says.
     ///
     /// # Errors
     /// The kernel refuses.
-    pub fn follow_processes(&mut self, all: bool) -> Result<()> {
-        self.follows = all;
+    pub fn follow_processes(&mut self, scope: Scope) -> Result<()> {
+        self.follows = scope != Scope::Everybody;
+        self.is_machine = scope == Scope::Machine;
         self.files.session.follow_processes()
     }
 
@@ -266,7 +276,7 @@ impl<'c> Coverage<'c> {
         self.files.are_return_probes_safe();
     }
 
-    /// With the next [`Coverage::settle`], this process is followed.
+    /// With the next [`Coverage::scan_if_due`], this process is followed.
     ///
     /// # Errors
     /// Too many are named.
@@ -299,7 +309,7 @@ impl<'c> Coverage<'c> {
         used.map(|file| file.path.clone()).collect()
     }
 
-    /// With the next [`Coverage::settle`], the process that will run the command is followed.
+    /// With the next [`Coverage::scan_if_due`], the process that will run the command is followed.
     ///
     /// # Errors
     /// Too many are named.
@@ -314,7 +324,11 @@ impl<'c> Coverage<'c> {
     /// The kernel does not take an answer.
     pub fn meet(&mut self, sighted: &Sighted) -> Result<()> {
         if sighted.why == Sighting::Asked {
-            self.is_scan_due |= self.judge.answer(sighted, &mut self.files.session)?;
+            let has_news = self.judge.answer(sighted, &mut self.files.session)?;
+            self.is_scan_due |= has_news;
+            if has_news && !processes::is_alive(sighted.caller.process) {
+                self.meet_too_late(sighted);
+            }
             return Ok(());
         }
         let caller = &sighted.caller;
@@ -322,21 +336,25 @@ impl<'c> Coverage<'c> {
         if sighted.why == Sighting::Seen && self.standing_by == Some(process.pid) {
             return Ok(());
         }
+        if sighted.why == Sighting::Seen && self.follows && self.census.knows(process) {
+            return Ok(());
+        }
         let since_ns = match sighted.why {
             Sighting::Executed => caller.ts_ns,
             _ => process.start_ns,
         };
+        // It may end any moment: first what is needed to examine it.
+        let begun = self.follows.then(|| self.open(sighted));
         let comm = caller.comm.text().into_owned();
         self.tell(sighted, since_ns);
-        if !self.follows {
+        let Some(begun) = begun else {
             return Ok(());
-        }
+        };
         let known = self.census.learn(process, comm, since_ns);
         if sighted.why == Sighting::Seen {
             known.followed_ns = caller.ts_ns;
         }
-        if let Some(program) = self.executable(sighted) {
-            let root = Root::of_process(process.pid as i32).ok();
+        if let Some((program, root)) = begun {
             let namespace = sighted.facts.mount_namespace();
             let brought = self.cover_exe(program, namespace, root.as_slice());
             if let Some(known) = self.census.find(process) {
@@ -351,12 +369,54 @@ impl<'c> Coverage<'c> {
         Ok(())
     }
 
-    /// What a process runs, if it can be told for sure.
-    fn executable(&mut self, sighted: &Sighted) -> Option<ImageFile> {
+    /// A process that may have been wanted has ended before anybody could tell: the next one of its program is to find its
+    /// probes in place.
+    fn meet_too_late(&mut self, sighted: &Sighted) {
+        let Some((program, root)) = self.open(sighted) else {
+            return;
+        };
+        let namespace = sighted.facts.mount_namespace();
+        let brought = self.cover_exe(program, namespace, root.as_slice());
+        let process = sighted.caller.process;
+        let comm = sighted.caller.comm.text().into_owned();
+        let known = self.census.learn(process, comm, sighted.caller.ts_ns);
+        known.followed_ns = boot_time_ns();
+        self.note_use(process, brought.files);
+        self.ended.insert(process);
+    }
+
+    /// What a process runs and the root that it sees, if they can be told for sure. Of one that has ended already, what
+    /// others of its mount namespace see.
+    fn open(&mut self, sighted: &Sighted) -> Option<(ImageFile, Option<Root>)> {
         let (pid, facts) = (sighted.caller.process.pid, &sighted.facts);
-        let program = programs::executable(pid, &facts.path)?;
+        let namespace = facts.mount_namespace();
+        let root = Root::of_process(pid.cast_signed()).ok();
+        let is_its = programs::mount_namespace(pid) == Some(namespace.into());
+        let root = match root.filter(|_| is_its) {
+            Some(root) => {
+                self.remember_root(namespace, &root);
+                Some(root)
+            }
+            None => self
+                .roots
+                .get(&namespace)
+                .and_then(|root| root.try_clone().ok()),
+        };
+        let program = programs::executable(pid, &facts.path, root.as_ref())?;
         let id = self.files.session.file_id(program.file()).ok();
-        (id == Some(facts.exe())).then_some(program)
+        (id == Some(facts.exe())).then_some((program, root))
+    }
+
+    fn remember_root(&mut self, namespace: u32, root: &Root) {
+        if self.roots.contains_key(&namespace) {
+            return;
+        }
+        if self.roots.len() >= ROOTS_MAX {
+            self.roots.clear();
+        }
+        if let Ok(root) = root.try_clone() {
+            self.roots.insert(namespace, root);
+        }
     }
 
     fn tell(&self, sighted: &Sighted, since_ns: u64) {
@@ -509,30 +569,24 @@ impl<'c> Coverage<'c> {
     }
 
     /// Now and then: forgets processes that ended, and looks at all others again, for those that load
-    /// code without telling a loader that we know.
-    pub fn sweep(&mut self) {
-        let session = &mut self.files.session;
+    /// code without telling a loader that we know. Returns those whose end was not told.
+    pub fn sweep(&mut self) -> Vec<Caller> {
         let is_thorough = self.checked_alive.elapsed() >= ALIVE_CHECK;
+        let mut unheard = Vec::new();
         if is_thorough {
             self.checked_alive = Instant::now();
-            if session.shares_pids() {
-                session.forget_calls(processes::has_thread);
-                let known = session.processes().into_iter();
-                self.ended
-                    .extend(known.filter(|process| !processes::is_alive(*process)));
-                let known = self.census.processes(true).into_iter();
-                let gone = known.filter(|process| !processes::is_alive(*process));
-                self.ended.extend(gone.collect::<Vec<_>>());
+            if self.files.session.shares_pids() {
+                unheard = self.find_ended();
             }
         }
         if !self.ended.is_empty() {
-            session.forget(&self.ended);
+            self.files.session.forget(&self.ended);
             for process in std::mem::take(&mut self.ended) {
                 self.census.forget(process);
             }
         }
         self.files.remove_misfits();
-        if is_thorough {
+        if is_thorough && self.follows {
             self.find_unheard();
         }
         let processes = self.census.processes(is_thorough);
@@ -542,16 +596,55 @@ impl<'c> Coverage<'c> {
         if is_thorough {
             self.release_stale(&processes);
         }
+        unheard
     }
 
-    /// Processes that are followed, and of which no word arrived: a full ring may have lost it.
+    /// Processes that ended without a word: a full ring may have lost it.
+    fn find_ended(&mut self) -> Vec<Caller> {
+        let session = &mut self.files.session;
+        session.forget_calls(processes::has_thread);
+        let mut known = session.processes();
+        known.extend(session.tracked());
+        known.extend(self.census.processes(true));
+        let is_gone =
+            |process: &ProcessId| !self.ended.contains(process) && !processes::is_alive(*process);
+        let gone = known.into_iter().filter(is_gone);
+        let caller = |process: ProcessId| Caller {
+            ts_ns: boot_time_ns(),
+            process,
+            tid: process.pid,
+            comm: Comm::default(),
+        };
+        gone.map(caller).collect()
+    }
+
+    /// Processes that are there, and of which no word arrived: a full ring may have lost it, or the question whether they
+    /// are to be followed; and users change without a word.
     fn find_unheard(&mut self) {
-        for process in self.files.session.tracked() {
-            if !self.census.knows(process) && processes::is_alive(process) {
-                let comm = programs::comm(process.pid).unwrap_or_default();
-                self.census.learn(process, comm, process.start_ns);
+        if !self.is_machine {
+            self.is_scan_due = true;
+            for process in self.files.session.tracked() {
+                if !self.census.knows(process) && processes::is_alive(process) {
+                    self.learn_late(process);
+                }
+            }
+            return;
+        }
+        let own = std::process::id();
+        for process in table::all() {
+            let pid = process.pid.cast_unsigned();
+            let is_one = !process.is_kernel && !process.is_zombie && pid != own;
+            if is_one && !self.census.knows_pid(pid) {
+                let start_ns = processes::ticks_to_ns(process.start);
+                self.learn_late(ProcessId { pid, start_ns });
             }
         }
+    }
+
+    fn learn_late(&mut self, process: ProcessId) {
+        let comm = programs::comm(process.pid).unwrap_or_default();
+        let known = self.census.learn(process, comm, process.start_ns);
+        known.followed_ns = boot_time_ns();
     }
 
     fn release_stale(&mut self, processes: &[ProcessId]) {
@@ -560,7 +653,20 @@ impl<'c> Coverage<'c> {
             let mapped = processes::mapped_files(process.pid as i32);
             used.extend(mapped.into_iter().map(|mapped| mapped.inode));
         }
-        self.files.release_stale(|inode| used.contains(&inode));
+        self.files.release_stale(self.follows.then_some(&used));
+        let files = &self.files;
+        let is_whole = |brought: &Brought| {
+            let mut files = brought.files.iter().map(|number| files.get(*number));
+            files.all(|file| file.is_some())
+        };
+        self.programs.retain(|_, brought| is_whole(brought));
+        // An open directory keeps a container's file system in use.
+        let alive = processes
+            .iter()
+            .map(|process| programs::mount_namespace(process.pid));
+        let alive: HashSet<u64> = alive.flatten().collect();
+        self.roots
+            .retain(|namespace, _| alive.contains(&u64::from(*namespace)));
     }
 
     /// A process ended: with the next sweep, the kernel's table forgets its connections.

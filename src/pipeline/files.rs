@@ -1,6 +1,6 @@
 //! The files of a run: each is examined once, whoever uses it, and probed if there is something to probe.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -35,6 +35,15 @@ pub struct Covered {
     probed: Option<(ProbesId, File)>,
 }
 
+impl Covered {
+    /// Whether its probes are in this file, whatever was done to its attributes since: a hard link changes the ctime.
+    fn is_probed_in(&self, code: &CodeInode) -> bool {
+        let probed = self.probed.as_ref();
+        let held = probed.and_then(|(_, file)| CodeInode::of(file).ok());
+        held.is_some_and(|held| held.is_same(code))
+    }
+}
+
 /// All files that were looked at.
 pub struct Files<'c> {
     pub session: Session,
@@ -49,7 +58,8 @@ pub struct Files<'c> {
     by_code: CodeInodes,
     /// As /proc/PID/maps names them, which need not be what `stat` says.
     by_mapping: HashMap<Inode, usize>,
-    loaders: HashMap<FileIdentity, bool>,
+    /// Dynamic loaders, and whether they tell of new libraries.
+    loaders: Vec<(CodeInode, bool)>,
     /// Nothing but these.
     only: Option<Vec<FileIdentity>>,
     next: usize,
@@ -72,7 +82,7 @@ impl<'c> Files<'c> {
             by_identity: HashMap::new(),
             by_code: CodeInodes::default(),
             by_mapping: HashMap::new(),
-            loaders: HashMap::new(),
+            loaders: Vec::new(),
             only: None,
             next: 0,
         }
@@ -146,7 +156,13 @@ impl<'c> Files<'c> {
         }
         let code = CodeInode::of(file.file())
             .context(|| format!("failed to look at {}", file.path().display()))?;
-        if let Some(number) = self.by_code.find(&code) {
+        let probed = || {
+            self.covered
+                .iter()
+                .find(|(_, known)| known.is_probed_in(&code))
+        };
+        let number = self.by_code.find(&code);
+        if let Some(number) = number.or_else(|| probed().map(|(number, _)| *number)) {
             self.by_identity.insert(identity, number);
             return Ok(number);
         }
@@ -276,7 +292,11 @@ impl<'c> Files<'c> {
         let Ok(file) = root.open_image(loader) else {
             return false;
         };
-        if let Some(tells) = self.loaders.get(&file.identity()) {
+        let Ok(code) = CodeInode::of(file.file()) else {
+            return false;
+        };
+        let mut known = self.loaders.iter();
+        if let Some((_, tells)) = known.find(|(known, _)| known.is_same(&code)) {
             return *tells;
         }
         let attached = file.image().and_then(|image| {
@@ -291,7 +311,7 @@ impl<'c> Files<'c> {
                 "libraries that are loaded later may be seen up to a second late: {loader}: {error:#}"
             ));
         }
-        self.loaders.insert(file.identity(), attached.is_ok());
+        self.loaders.push((code, attached.is_ok()));
         attached.is_ok()
     }
 
@@ -321,7 +341,8 @@ impl<'c> Files<'c> {
 
     /// Takes the probes off files that were rewritten in place, and off deleted ones that nobody uses: a probe holds its
     /// file, and the room that it takes on the disk.
-    pub fn release_stale(&mut self, is_used: impl Fn(Inode) -> bool) {
+    /// `None`: who uses what is not known.
+    pub fn release_stale(&mut self, used: Option<&HashSet<Inode>>) {
         let mut stale = Vec::new();
         for (number, covered) in &self.covered {
             let Some((_, file)) = &covered.probed else {
@@ -331,21 +352,43 @@ impl<'c> Files<'c> {
             let is_deleted = file.metadata().is_ok_and(|data| data.nlink() == 0);
             let mappings = self.by_mapping.iter();
             let mut names = mappings.filter(|(_, known)| *known == number);
-            if is_rewritten || (is_deleted && !names.any(|(inode, _)| is_used(*inode))) {
+            let is_unused = used.is_some_and(|used| !names.any(|(inode, _)| used.contains(inode)));
+            if is_rewritten || (is_deleted && is_unused) {
                 stale.push((*number, is_rewritten));
             }
         }
         for (number, is_rewritten) in stale {
-            if let Some(covered) = self.covered.get(&number)
-                && is_rewritten
-            {
+            if let Some(covered) = self.covered.get(&number) {
                 let path = covered.path.clone();
-                self.notice(&format!(
-                    "detached: {path} was rewritten in place; it is examined anew"
-                ));
+                self.notice(&match is_rewritten {
+                    true => format!("detached: {path} was rewritten in place; it is examined anew"),
+                    false => format!("detached: {path} was deleted, and nobody uses it any more"),
+                });
             }
             self.release(number);
         }
+        if let Some(used) = used {
+            self.forget_unused(used);
+        }
+    }
+
+    /// Files without probes that nobody has mapped: nothing holds them, and their inode numbers are used again.
+    fn forget_unused(&mut self, used: &HashSet<Inode>) {
+        let is_probed = |number: &usize| {
+            let covered = self.covered.get(number);
+            covered.is_some_and(|covered| covered.probed.is_some())
+        };
+        self.by_mapping
+            .retain(|inode, number| used.contains(inode) || is_probed(number));
+        let mapped: HashSet<usize> = self.by_mapping.values().copied().collect();
+        let covered = self.covered.iter();
+        let unused = covered
+            .filter(|(number, covered)| covered.probed.is_none() && !mapped.contains(number));
+        let unused: HashSet<usize> = unused.map(|(number, _)| *number).collect();
+        self.covered.retain(|number, _| !unused.contains(number));
+        self.by_identity
+            .retain(|_, number| !unused.contains(number));
+        self.by_code.remove_all(&unused);
     }
 
     /// Takes away the probes of functions that were misjudged.

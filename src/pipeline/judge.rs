@@ -2,10 +2,14 @@
 //! asked for. An answer holds for all processes of which the same can be said, so it is given only if what /proc shows
 //! is still what was asked about.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::attach::Session;
 use crate::error::Result;
@@ -17,10 +21,17 @@ use crate::host::roots::Root;
 use crate::host::selected::Executable;
 use crate::select::Selection;
 
+/// As many as the kernel side remembers (`ANSWERS_MAX`).
+const ANSWERS_MAX: usize = 16384;
+/// The same answer within this time changes nothing.
+const ANSWER_HOLDS: Duration = Duration::from_secs(5);
+
 /// Knows what the user asked for.
 pub struct Judge {
     selection: Selection,
     places: Places,
+    /// What was answered with yes, and when: another look at all processes finds those that fit now.
+    said_yes: HashMap<Question, Instant>,
 }
 
 /// The properties that decide.
@@ -47,16 +58,17 @@ impl Judge {
         Self {
             selection,
             places: Places::new(),
+            said_yes: HashMap::new(),
         }
     }
 
-    /// Answers all that is asked about a process, as far as it can be told. True: something was answered.
+    /// Answers all that is asked about a process, as far as it can be told. True: somebody may fit now who did not.
     ///
     /// # Errors
     /// The kernel does not take an answer.
     pub fn answer(&mut self, sighted: &Sighted, session: &mut Session) -> Result<bool> {
         let asked = asked(&self.selection);
-        let mut has_answered = false;
+        let mut has_news = false;
         for property in Property::ALL {
             if asked & property.bit() == 0 {
                 continue;
@@ -68,11 +80,22 @@ impl Judge {
                 Property::User => Some(self.selection.fits_user(sighted.facts.uid())),
             };
             if let Some(fits) = fits {
-                session.answer(&sighted.facts.question(property), fits)?;
-                has_answered = true;
+                let question = sighted.facts.question(property);
+                session.answer(&question, fits)?;
+                has_news |= fits && self.is_news(question);
             }
         }
-        Ok(has_answered)
+        Ok(has_news)
+    }
+
+    /// The kernel side forgets what it is not asked for long: then the same is news again.
+    fn is_news(&mut self, question: Question) -> bool {
+        if self.said_yes.len() >= ANSWERS_MAX {
+            self.said_yes.clear();
+        }
+        let now = Instant::now();
+        let last = self.said_yes.insert(question, now);
+        last.is_none_or(|last| now.duration_since(last) > ANSWER_HOLDS)
     }
 
     fn fits_exe(&self, sighted: &Sighted, session: &mut Session) -> Option<bool> {
@@ -82,6 +105,7 @@ impl Judge {
         if self.selection.exes.iter().any(|exe| exe.matches(&path)) {
             return Some(true);
         }
+        let has_names = exe.metadata().is_ok_and(|data| data.nlink() > 1);
         let exe = CodeInode::of(&exe).ok()?;
         // With a container, a path is meant as its processes see it.
         let is_inside = !self.selection.containers.is_empty();
@@ -91,20 +115,25 @@ impl Judge {
             Root::ours()
         };
         let is_home = is_inside || programs::is_at_home(sighted.caller.process.pid);
-        Some(self.selection.binaries.iter().any(|binary| {
+        let fits = self.selection.binaries.iter().any(|binary| {
             let named = root.open(binary).and_then(|file| CodeInode::of(&file));
             // What runs may have been deleted, or replaced, since.
             named.is_ok_and(|named| named.is_same(&exe)) || (is_home && path == *binary)
-        }))
+        });
+        // By another of its names it may fit: that is asked again.
+        let may_fit = has_names && !self.selection.exes.is_empty();
+        (fits || !may_fit).then_some(fits)
     }
 
     fn fits_place(&mut self, sighted: &Sighted) -> Option<bool> {
         let pid = sighted.caller.process.pid;
         let place = self.places.of(pid);
+        let place = place?;
         // It may have moved, or ended, since it was asked.
-        let is_current =
-            programs::mount_namespace(pid) == Some(sighted.facts.mount_namespace().into());
-        Some(self.selection.fits_place(&place?)).filter(|_| is_current)
+        let is_current = programs::mount_namespace(pid)
+            == Some(sighted.facts.mount_namespace().into())
+            && self.places.is_cgroup(&place.cgroup, sighted.facts.cgroup());
+        is_current.then(|| self.selection.fits_place(&place))
     }
 
     /// From now on, processes of this executable fit.
@@ -126,12 +155,18 @@ fn executable(
     is_asked: &mut impl FnMut(&File) -> bool,
 ) -> Option<(File, PathBuf)> {
     let pid = sighted.caller.process.pid;
+    let path = || Executable::of(pid.cast_signed()).map(|exe| exe.path);
+    let before = path();
     let running = File::open(format!("/proc/{pid}/exe")).ok();
     if let Some(exe) = running.filter(|exe| is_asked(exe)) {
-        return Some((exe, Executable::of(pid.cast_signed())?.path));
+        // It may run another program from one look to the next.
+        let is_still = before.is_some() && before == path();
+        return before.filter(|_| is_still).map(|path| (exe, path));
     }
     // It has ended already, and was not run in a place of its own.
     let named = Path::new(OsStr::from_bytes(&sighted.facts.path));
     let file = named.is_absolute().then(|| File::open(named).ok())??;
-    is_asked(&file).then(|| (file, named.to_owned()))
+    // The path as exec'ed may lead through symbolic links.
+    let path = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
+    is_asked(&file).then_some((file, path))
 }

@@ -54,6 +54,10 @@ use targets::Targets;
 const TICK: Duration = Duration::from_millis(50);
 /// After so long without a word, everything has been told of the processes that run already.
 const SETTLE: Duration = Duration::from_millis(30);
+/// What is not told by then is taken on the way: somewhere there is always something new.
+const SETTLE_MAX: Duration = Duration::from_secs(3);
+/// Notices that are taken before anything else has its turn.
+const NOTICES_AT_ONCE: usize = 256;
 /// Between two looks for libraries that no loader announced, and at the kernel's loss counters.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -186,6 +190,7 @@ pub fn run(
         consumer: None,
         counters: Vec::new(),
         has_told_rest: false,
+        is_winding_up: false,
         hold: None,
         held: [0; 2],
         companions: None,
@@ -220,6 +225,8 @@ struct Run<'r> {
     counters: Vec<(Counter, u64)>,
     /// That descendants of the command are left was told.
     has_told_rest: bool,
+    /// All probes are gone.
+    is_winding_up: bool,
     /// New processes that waited, and those that did in vain.
     held: [u64; 2],
     /// What the command used, then and now.
@@ -229,16 +236,16 @@ struct Run<'r> {
 impl Run<'_> {
     /// Probes what is there, and finds out who is to be followed.
     fn cover(&mut self, targets: Targets) -> Result<()> {
+        let pids = targets.pids()?;
         for library in targets.libraries {
             self.coverage.cover_library(library)?;
         }
-        self.coverage
-            .follow_processes(targets.scope != Scope::Everybody)?;
+        self.coverage.follow_processes(targets.scope)?;
         for program in targets.programs {
             self.coverage.cover_program(program)?;
         }
-        for pid in &targets.rules.pids {
-            self.coverage.add_root(*pid)?;
+        for pid in pids {
+            self.coverage.add_root(pid)?;
         }
         self.settle()?;
         if self.coverage.captures() || !self.options.command.is_empty() {
@@ -249,7 +256,7 @@ impl Run<'_> {
 
     /// Makes the command's process, which waits until its probes are in place.
     fn stand_by(&mut self) -> Result<Option<Waiting>> {
-        let waiting = command::prepare(&self.options.command, self.signals)?;
+        let waiting = command::prepare(&self.options.command, self.signals, self.options.hold)?;
         if let (Some(waiting), Some(name)) = (&waiting, self.options.command.first())
             && self.options.observes_command
         {
@@ -267,8 +274,12 @@ impl Run<'_> {
 
     /// Takes what is told of processes until nothing more is asked.
     fn settle(&mut self) -> Result<()> {
-        while self.coverage.scan_if_due()? {
-            while let Ok(notice) = self.ring.notices.recv_timeout(SETTLE) {
+        let deadline = Instant::now() + SETTLE_MAX;
+        let is_over = |run: &Self| Instant::now() > deadline || run.is_stopped();
+        while !is_over(self) && self.coverage.scan_if_due()? {
+            while !is_over(self)
+                && let Ok(notice) = self.ring.notices.recv_timeout(SETTLE)
+            {
                 self.take_these(Some(notice))?;
             }
         }
@@ -343,7 +354,8 @@ impl Run<'_> {
             if swept.elapsed() >= SWEEP {
                 swept = Instant::now();
                 panic_if_wanted("main");
-                self.coverage.sweep();
+                let unheard = self.coverage.sweep();
+                self.tell_ended(unheard);
                 self.sweep_hold();
                 self.tell_counters()?;
             }
@@ -443,19 +455,27 @@ impl Run<'_> {
     fn take_these(&mut self, first: Option<Notice>) -> Result<()> {
         let mut ended: Vec<Caller> = Vec::new();
         let notices = self.ring.notices.clone();
-        for notice in first.into_iter().chain(notices.try_iter()) {
+        let waiting = notices.try_iter().take(NOTICES_AT_ONCE);
+        for notice in first.into_iter().chain(waiting) {
             self.cover_wanted()?;
             if let (Notice::Process(sighted), Some(hold)) = (&notice, &mut self.hold) {
                 hold.meet(sighted.caller.process.pid);
             }
             match notice {
                 Notice::Exit(caller) => ended.push(caller),
+                // Probes that are placed now would stay to the end.
+                _ if self.is_winding_up => {}
                 Notice::Loader(process, at_ns) => self.coverage.expect_news(process, at_ns),
                 Notice::Process(sighted) => self.coverage.meet(&sighted)?,
             }
         }
+        self.tell_ended(ended);
+        Ok(())
+    }
+
+    fn tell_ended(&mut self, ended: Vec<Caller>) {
         if ended.is_empty() {
-            return Ok(());
+            return;
         }
         // Read before the next sweep clears the table.
         let open = self.coverage.connections();
@@ -466,7 +486,6 @@ impl Run<'_> {
             let _ = self.ring.queue().push(Frame::Exited { caller, open });
             self.coverage.expect_no_more(caller.process);
         }
-        Ok(())
     }
 
     fn tell_counters(&mut self) -> Result<()> {
@@ -482,8 +501,11 @@ impl Run<'_> {
         self.coverage.detach();
         let queue = Arc::clone(self.ring.queue());
         self.ring.join();
-        // It is over: what cannot be followed any more is of no interest.
-        let _ = self.take_these(None);
+        self.is_winding_up = true;
+        while !self.ring.notices.is_empty() {
+            // It is over: what cannot be followed any more is of no interest.
+            let _ = self.take_these(None);
+        }
         queue.push(Frame::End(End {
             open: self.coverage.connections(),
             // As they were last told, if they cannot be read any more.

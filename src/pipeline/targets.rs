@@ -5,6 +5,8 @@ use super::Options;
 use super::judge::asked;
 use crate::attach::Scope;
 use crate::error::{Error, ErrorKind, Result};
+use crate::host::places::Places;
+use crate::host::selected;
 use crate::image::ImageFile;
 use crate::select::Selection;
 
@@ -63,12 +65,21 @@ impl Targets {
                 let is_program = image.is_program();
                 drop(image);
                 if is_program {
-                    rules.binaries.push(path.clone());
+                    // As the kernel names it once it is deleted.
+                    rules
+                        .binaries
+                        .push(path.canonicalize().unwrap_or_else(|_| path.clone()));
                     programs.push(file);
                 } else {
                     libraries.push(file);
                 }
             }
+        }
+        if !libraries.is_empty() && (!programs.is_empty() || !rules.exes.is_empty()) {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                "--binary: a library is observed in whoever uses it, a program in its own processes: name one or the other",
+            ));
         }
         let is_everybody = !libraries.is_empty()
             && !rules.has_rules()
@@ -92,5 +103,29 @@ impl Targets {
             rules,
             scope,
         })
+    }
+
+    /// The processes that were named, as far as they fit what else is asked for.
+    ///
+    /// # Errors
+    /// None of them does.
+    pub fn pids(&self) -> Result<Vec<u32>> {
+        let rules = &self.rules;
+        if rules.pids.is_empty() || !rules.has_rules() {
+            return Ok(rules.pids.clone());
+        }
+        let alone = Selection {
+            follow: false,
+            ..rules.clone()
+        };
+        let places = Places::new();
+        let fitting = selected::matching(&alone, |pid| places.of(pid.cast_unsigned()));
+        if fitting.is_empty() {
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                "--pid: none of these processes is what the other selectors ask for",
+            ));
+        }
+        Ok(fitting.into_iter().map(i32::cast_unsigned).collect())
     }
 }

@@ -20,15 +20,18 @@ pub struct Terminal {
     is_foreground: bool,
     /// Of those that stop, which are not to be ignored.
     stopping: Vec<c_int>,
+    /// Others wait for us: we must not stop, and the command goes on at once.
+    never_stops: bool,
 }
 
 impl Terminal {
     /// From now on we do not stop before the command does: it may not want to stop at all.
-    pub fn share(inherited: &Inherited) -> Self {
+    pub fn share(inherited: &Inherited, never_stops: bool) -> Self {
         let stopping = STOPPING.into_iter();
         let mut terminal = Self {
             tty: File::options().read(true).write(true).open("/dev/tty").ok(),
             is_foreground: false,
+            never_stops,
             stopping: stopping.filter(|n| !inherited.ignores(*n)).collect(),
         };
         terminal.is_foreground = terminal.foreground() == Some(getpgrp());
@@ -49,6 +52,10 @@ impl Terminal {
 
     /// The command was stopped: so are we, until the shell lets us go on, and then the command goes on.
     pub fn stop(&self, command: Pid, signal: c_int) {
+        if self.never_stops {
+            signals::send(SIGCONT);
+            return;
+        }
         let ours = getpgrp();
         let its = getpgid(Some(command)).unwrap_or(ours);
         let foreground = self.foreground();
@@ -79,7 +86,9 @@ impl Terminal {
         if self.is_foreground && self.foreground().is_some_and(|group| group != ours) {
             self.give(ours);
         }
-        set_all(&self.stopping, libc::SIG_DFL);
+        if !self.never_stops {
+            set_all(&self.stopping, libc::SIG_DFL);
+        }
     }
 }
 

@@ -39,13 +39,25 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    /// `*` and `?` do not match `/`, `**` does.
+    /// Of paths: `*` and `?` do not match `/`, `**` does.
     ///
     /// # Errors
     /// It is no glob.
     pub fn new(text: &str) -> Result<Self> {
+        Self::build(text, true)
+    }
+
+    /// Of names, in which `/` is as good as any character.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn name(text: &str) -> Result<Self> {
+        Self::build(text, false)
+    }
+
+    fn build(text: &str, is_path: bool) -> Result<Self> {
         let glob: Result<Glob, globset::Error> =
-            GlobBuilder::new(text).literal_separator(true).build();
+            GlobBuilder::new(text).literal_separator(is_path).build();
         let glob = glob.map_err(|error| Error::new(ErrorKind::Usage, error.to_string()))?;
         Ok(Self {
             text: text.to_owned(),
@@ -117,7 +129,7 @@ pub struct Place {
 }
 
 impl Selection {
-    /// Nothing but processes themselves, with no property asked for: everybody, or those with a pid.
+    /// Whether a property is asked for: not only everybody, or those with a pid.
     pub fn has_rules(&self) -> bool {
         let are_empty = [
             self.binaries.is_empty(),

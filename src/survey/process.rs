@@ -20,7 +20,7 @@ pub struct Process {
     pub exe: Option<String>,
     /// The program's file has lost that name.
     pub exe_deleted: bool,
-    /// Real user id.
+    /// Effective user id.
     pub uid: Option<u32>,
     /// The user's name here, if there is one.
     pub user: Option<String>,

@@ -575,8 +575,14 @@ fn root_everything_in_a_container() {
     assert!(captured.lines.iter().any(|line| is_missed(&line)) || seen == 4);
     assert_eq!(expected.len(), 5);
     assert!((3..=4).contains(&seen), "{seen}: {}", captured.stderr);
-    expected.truncate(seen);
-    assert_crosswise("everything in a container", &captured, &expected);
+    // All of them are told by their lengths; which ones these were, by their bytes.
+    let mut left = std::mem::take(&mut expected);
+    for (written, read) in captured.streams() {
+        let at = left
+            .iter()
+            .position(|end| *end == (read.clone(), written.clone()));
+        left.swap_remove(at.expect("a stream that the server knows"));
+    }
 }
 
 /// Two containers over one layer, both selected: each call is told once (probes through two overlay mounts of one

@@ -1,8 +1,8 @@
-//! Whom to hold, as far as it can be told before a process runs its program: who is followed already, and who will be by
-//! the path of the program. Names, which a process gets from its program's name or gives itself, are known only later: by
-//! them alone nobody is held.
+//! Whom to hold, as far as it can be told before a process runs its program: who is followed already, and who will be, by
+//! the program, the name that it brings, the user and the place. A name that a process gives itself comes too late.
 
 use std::collections::HashSet;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -12,10 +12,13 @@ use crate::host::{processes, programs};
 use crate::image::FileIdentity;
 use crate::select::Selection;
 
+/// Bytes of a name that the kernel keeps (`TASK_COMM_LEN`, less one).
+const COMM_LEN: usize = 15;
+
 /// Why a process is to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Prospect {
-    /// It will be as the user asked for, by its program's path.
+    /// It will be as the user asked for.
     ByPath,
     /// It is followed already, or everybody is.
     Followed,
@@ -61,9 +64,9 @@ impl Chooser {
             Some(followed) if followed.keeps(pid) => return Prospect::Followed,
             Some(_) => {}
         }
-        let names_programs = !self.selection.exes.is_empty() || !self.selection.binaries.is_empty();
-        let fits = names_programs && self.fits(pid, program, path);
-        if fits {
+        // Processes that were named run already.
+        let may_come = self.selection.has_rules() && self.selection.pids.is_empty();
+        if may_come && self.fits(pid, program, path) {
             Prospect::ByPath
         } else {
             Prospect::Nobody
@@ -74,10 +77,16 @@ impl Chooser {
         let selection = &self.selection;
         // Without a container, a path is meant as we see it.
         let is_meant = || !selection.containers.is_empty() || programs::is_at_home(pid);
-        let is_named = self.programs.contains(&program)
-            || selection.exes.iter().any(|exe| exe.matches(path))
+        let names_programs = !selection.exes.is_empty() || !selection.binaries.is_empty();
+        let is_named = !names_programs
+            || self.programs.contains(&program)
+            || (programs::is_at_home(pid) && selection.exes.iter().any(|exe| exe.matches(path)))
             || (selection.binaries.iter().any(|binary| binary == path) && is_meant());
-        let comm = path.file_name().map(std::ffi::OsStr::to_string_lossy);
+        // The name that the process will have.
+        let comm = path.file_name().map(|name| {
+            let name = name.as_bytes();
+            String::from_utf8_lossy(name.get(..COMM_LEN).unwrap_or(name)).into_owned()
+        });
         is_named
             && comm.is_some_and(|comm| selection.fits_comm(&comm))
             && (selection.users.is_empty()

@@ -120,7 +120,7 @@ impl Hold {
             namespaces: HashSet::new(),
             told: HashSet::new(),
             notices: Vec::new(),
-            slow: std::env::var_os(SLOW),
+            slow: std::env::var_os(SLOW).filter(|_| cfg!(debug_assertions)),
             _unstopped: Unstopped::new(),
         };
         let own = std::process::id();
