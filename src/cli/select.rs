@@ -64,6 +64,7 @@ impl SelectArgs {
     }
 
     /// Whether any of them says who, and not only how.
+    #[cfg(feature = "bpf")]
     pub fn names_somebody(&self) -> bool {
         let how = Self {
             follow: self.follow,

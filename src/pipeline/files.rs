@@ -60,6 +60,8 @@ pub struct Files<'c> {
     by_mapping: HashMap<Inode, usize>,
     /// Dynamic loaders, and whether they tell of new libraries.
     loaders: Vec<(CodeInode, bool)>,
+    /// Our own program: children of ours are nobody's agents.
+    own: Option<FileIdentity>,
     /// Nothing but these.
     only: Option<Vec<FileIdentity>>,
     next: usize,
@@ -83,6 +85,9 @@ impl<'c> Files<'c> {
             by_code: CodeInodes::default(),
             by_mapping: HashMap::new(),
             loaders: Vec::new(),
+            own: File::open("/proc/self/exe")
+                .and_then(|own| FileIdentity::of(&own))
+                .ok(),
             only: None,
             next: 0,
         }
@@ -177,7 +182,8 @@ impl<'c> Files<'c> {
             probed: None,
         };
         let is_wanted = self.only.as_ref();
-        if is_wanted.is_none_or(|only| only.contains(&identity)) {
+        let is_wanted = is_wanted.is_none_or(|only| only.contains(&identity));
+        if is_wanted && self.own != Some(identity) {
             self.probe(&file, &mut covered)?;
         }
         let number = self.remember(covered);

@@ -1,11 +1,14 @@
 //! What a selection comes to: libraries to probe in whoever uses them, programs whose processes are followed, and what the
 //! kernel side must ask about.
 
+use std::path::{Path, PathBuf};
+
 use super::Options;
 use super::judge::asked;
 use crate::attach::Scope;
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::places::Places;
+use crate::host::roots::Root;
 use crate::host::selected;
 use crate::image::ImageFile;
 use crate::select::Selection;
@@ -18,6 +21,13 @@ pub struct Targets {
     /// What is left to decide by, its binaries being programs.
     pub rules: Selection,
     pub scope: Scope,
+}
+
+/// As the kernel names it once it is deleted. What lies in another root has its name there, which is another file's here.
+fn canonical(path: &Path) -> PathBuf {
+    let is_ours = Root::of_path(path).is_ok_and(|root| root.is_ours());
+    let canonical = path.canonicalize().ok().filter(|_| is_ours);
+    canonical.unwrap_or_else(|| path.to_owned())
 }
 
 /// Whoever runs it runs many other scripts.
@@ -65,10 +75,7 @@ impl Targets {
                 let is_program = image.is_program();
                 drop(image);
                 if is_program {
-                    // As the kernel names it once it is deleted.
-                    rules
-                        .binaries
-                        .push(path.canonicalize().unwrap_or_else(|_| path.clone()));
+                    rules.binaries.push(canonical(path));
                     programs.push(file);
                 } else {
                     libraries.push(file);

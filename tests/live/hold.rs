@@ -117,18 +117,26 @@ fn root_a_held_program_is_seen_from_its_first_byte() {
             assert_eq!(missed(&captured, &unheld.path), 1, "{}", captured.stderr);
         }
 
-        let machine = Machine::start(&["--hold"], None);
-        let logged = run_pair(&held, "20", "500");
-        let captured = machine.stop();
-        assert_eq!(missed(&captured, &held.path), 0, "{}", captured.stderr);
-        assert_eq!(
-            seen(&captured, &held),
-            logged_bytes(&logged),
-            "{}",
-            captured.stderr
+        assert!(
+            is_held(&held) || is_held(&held),
+            "{variant}: in vain, twice"
         );
-        assert!(captured.stderr.contains("held: "), "{}", captured.stderr);
     }
+}
+
+/// Whether a program was held for as long as it took, which a busy machine may not allow; then it is told.
+fn is_held(pair: &Testbin) -> bool {
+    let machine = Machine::start(&["--hold"], None);
+    let logged = run_pair(pair, "20", "500");
+    let captured = machine.stop();
+    assert!(captured.stderr.contains("held: "), "{}", captured.stderr);
+    let missed = missed(&captured, &pair.path);
+    let is_whole = seen(&captured, pair) == logged_bytes(&logged);
+    assert!(is_whole || missed > 0, "{}", captured.stderr);
+    if missed > 0 {
+        assert!(captured.stderr.contains("in vain"), "{}", captured.stderr);
+    }
+    missed == 0
 }
 
 /// A copy of `true` that nobody has run yet.
