@@ -324,9 +324,9 @@ impl<'c> Coverage<'c> {
     /// The kernel does not take an answer.
     pub fn meet(&mut self, sighted: &Sighted) -> Result<()> {
         if sighted.why == Sighting::Asked {
-            let has_news = self.judge.answer(sighted, &mut self.files.session)?;
-            self.is_scan_due |= has_news;
-            if has_news && !processes::is_alive(sighted.caller.process) {
+            let answered = self.judge.answer(sighted, &mut self.files.session)?;
+            self.is_scan_due |= answered.has_news;
+            if answered.fits && !processes::is_alive(sighted.caller.process) {
                 self.meet_too_late(sighted);
             }
             return Ok(());
@@ -369,8 +369,8 @@ impl<'c> Coverage<'c> {
         Ok(())
     }
 
-    /// A process that may have been wanted has ended before anybody could tell: the next one of its program is to find its
-    /// probes in place.
+    /// A process that was wanted has ended before anybody could tell: the next one of its program is to find its probes in
+    /// place.
     fn meet_too_late(&mut self, sighted: &Sighted) {
         let Some((program, root)) = self.open(sighted) else {
             return;

@@ -26,6 +26,15 @@ const ANSWERS_MAX: usize = 16384;
 /// The same answer within this time changes nothing.
 const ANSWER_HOLDS: Duration = Duration::from_secs(5);
 
+/// What came of a question.
+#[derive(Clone, Copy, Debug)]
+pub struct Answered {
+    /// Somebody may fit now who did not: another look at all processes finds them.
+    pub has_news: bool,
+    /// The process is what the user asked for.
+    pub fits: bool,
+}
+
 /// Knows what the user asked for.
 pub struct Judge {
     selection: Selection,
@@ -62,13 +71,16 @@ impl Judge {
         }
     }
 
-    /// Answers all that is asked about a process, as far as it can be told. True: somebody may fit now who did not.
+    /// Answers all that is asked about a process, as far as it can be told.
     ///
     /// # Errors
     /// The kernel does not take an answer.
-    pub fn answer(&mut self, sighted: &Sighted, session: &mut Session) -> Result<bool> {
+    pub fn answer(&mut self, sighted: &Sighted, session: &mut Session) -> Result<Answered> {
         let asked = asked(&self.selection);
-        let mut has_news = false;
+        let mut answered = Answered {
+            has_news: false,
+            fits: true,
+        };
         for property in Property::ALL {
             if asked & property.bit() == 0 {
                 continue;
@@ -82,10 +94,11 @@ impl Judge {
             if let Some(fits) = fits {
                 let question = sighted.facts.question(property);
                 session.answer(&question, fits)?;
-                has_news |= fits && self.is_news(question);
+                answered.has_news |= fits && self.is_news(question);
             }
+            answered.fits &= fits == Some(true);
         }
-        Ok(has_news)
+        Ok(answered)
     }
 
     /// The kernel side forgets what it is not asked for long: then the same is news again.

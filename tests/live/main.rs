@@ -32,6 +32,7 @@ mod rust_load;
 mod rust_programs;
 mod rust_traits;
 mod sandbox;
+mod selectors;
 mod sites_property;
 mod static_libraries;
 mod static_programs;
