@@ -2,7 +2,7 @@
 /*
  * What the BPF object and user space say to each other: the layout of every record, the meaning
  * of an attach cookie and the names of the counters. This header is the truth; the Rust mirror
- * is src/event/wire.rs, and tests/layout.rs holds the two against each other.
+ * is src/event/wire.rs, and src/attach/layout.rs holds the two against each other.
  *
  * Fixed-width types, explicit padding, payload last (see README.md).
  */

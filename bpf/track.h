@@ -165,7 +165,7 @@ int process_forked(struct bpf_raw_tracepoint_args *ctx)
 	why = find_tracked(&of_parent);
 	if (!why)
 		return 0;
-	/* It has all properties of its parent. */
+	/* It has the properties of its parent, but for clone flags that no agent is known to use; its exec is judged anew. */
 	inherited = follow ? TRACK_CHILD : *why & TRACK_RULE;
 	if (inherited)
 		track(&of_child, inherited);

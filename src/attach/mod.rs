@@ -11,6 +11,7 @@ mod go;
 mod layout;
 mod libbpf;
 mod mapped;
+mod processes;
 mod ring;
 mod sites;
 mod skel;
@@ -26,21 +27,22 @@ use std::sync::Arc;
 
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{
-    Iter, IterOpts, Link, MapCore, MapFlags, ProgramAttachType, ProgramInput, ProgramMut,
-    UprobeMultiOpts, UprobeOpts,
+    Link, MapCore, MapFlags, ProgramAttachType, ProgramInput, ProgramMut, UprobeMultiOpts,
+    UprobeOpts,
 };
 
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::event::frame::Frame;
-use crate::event::process::{FileId, Property, Question};
+use crate::event::process::FileId;
 use crate::event::queue::Queue;
-use crate::event::{Function, ProcessId, wire};
+use crate::event::{Function, wire};
 use crate::image::{FileIdentity, FileOff};
 use crate::plan::{FUNCTIONS_MAX, ProbePlan};
 
 pub use bench::{BenchKind, BenchProbe};
 pub use events::Events;
 pub use features::Features;
+pub use processes::Scope;
 pub use ring::{Notice, RingReader, RunningRing, go_first};
 pub use tables::Followed;
 pub use waiter::Waiter;
@@ -48,9 +50,6 @@ pub use waiter::Waiter;
 use libbpf::Blame;
 use sites::{Program, SiteOf, SitesOf, When};
 use skel::{AgentsightSkel, AgentsightSkelBuilder};
-
-/// Generations of processes whose children have lower pids, found at a time.
-const SCANS_MAX: usize = 4;
 
 /// Calls with a wrong object, and none with a right one, that it takes to give up on a function.
 const GUARD_FAILURES_MAX: u64 = 64;
@@ -68,31 +67,6 @@ pub struct Settings {
     pub ring_bytes: u32,
     /// Payload bytes to keep of each call.
     pub max_bytes: u64,
-}
-
-/// Whom to report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// Everybody; of processes, only that they speak.
-    Everybody,
-    /// Everybody; processes are told of when they start.
-    Machine,
-    /// Those that are named with [`Session::add_root`], and those of which all these properties have been answered with
-    /// yes ([`Session::answer`]).
-    Selected {
-        /// A set of [`Property::bit`].
-        asked: u32,
-        /// And what they start, whatever it is.
-        follow: bool,
-    },
-}
-
-impl Scope {
-    /// Nobody, until somebody is named.
-    pub const NOBODY: Self = Self::Selected {
-        asked: 0,
-        follow: false,
-    };
 }
 
 /// A probed function, as the `function` index of events names it.
@@ -192,104 +166,6 @@ impl Session {
     /// From now on, `queue` is told of each function before any record can name it.
     pub fn tell_functions(&mut self, queue: Arc<Queue>) {
         self.names = Some(queue);
-    }
-
-    /// From now on, ends of processes are told, and what else the scope needs. Those that run already are told of with
-    /// the next [`Session::scan`].
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    pub fn follow_processes(&mut self) -> Result<()> {
-        let progs = &self.skel.progs;
-        let mut wanted = vec![(&progs.process_exit, "sched_process_exit")];
-        if self.scope != Scope::Everybody {
-            wanted.push((&progs.process_execed, "sched_process_exec"));
-        }
-        if let Scope::Selected { asked, .. } = self.scope {
-            wanted.push((&progs.process_forked, "sched_process_fork"));
-            if asked & Property::Comm.bit() != 0 {
-                wanted.push((&progs.process_renamed, "task_rename"));
-            }
-            if asked & Property::Place.bit() != 0 {
-                wanted.push((&progs.process_moved, "cgroup_attach_task"));
-            }
-        }
-        for (program, name) in wanted {
-            let link = program
-                .attach_raw_tracepoint(name)
-                .blame(|| format!("failed to attach to tracepoint {name}"))?;
-            self.links.push(link);
-        }
-        Ok(())
-    }
-
-    /// Looks at all processes: tells of those that are to be followed and are not yet, and asks about those of which it
-    /// cannot be said.
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    pub fn scan(&self) -> Result<()> {
-        // A child may come before its parent: once more, until nobody new is found.
-        let mut known = usize::MAX;
-        for _ in 0..SCANS_MAX {
-            let now = self.tracked().len();
-            if now == known {
-                break;
-            }
-            known = now;
-            self.scan_once()?;
-        }
-        let roots = &self.skel.maps.roots;
-        for pid in roots.keys().collect::<Vec<_>>() {
-            let _ = roots.delete(&pid);
-        }
-        Ok(())
-    }
-
-    fn scan_once(&self) -> Result<()> {
-        let failed = || "failed to look at the running processes";
-        let link = self
-            .skel
-            .progs
-            .scan
-            .attach_iter_with_opts(IterOpts::None)
-            .blame(failed)?;
-        let mut run = Iter::new(&link).blame(failed)?;
-        std::io::copy(&mut run, &mut std::io::sink()).context(failed)?;
-        Ok(())
-    }
-
-    /// With the next [`Session::scan`], this process is followed.
-    ///
-    /// # Errors
-    /// More than 1024 are named.
-    pub fn add_root(&self, pid: u32) -> Result<()> {
-        let roots = &self.skel.maps.roots;
-        roots
-            .update(&pid.to_ne_bytes(), &[1], MapFlags::ANY)
-            .blame(|| format!("failed to name process {pid}"))
-    }
-
-    /// Answers a question for good: all processes of which this can be said.
-    ///
-    /// # Errors
-    /// The kernel refuses.
-    pub fn answer(&self, question: &Question, is_wanted: bool) -> Result<()> {
-        let answers = &self.skel.maps.answers;
-        answers
-            .update(
-                &question.encode(),
-                &[1 + u8::from(is_wanted)],
-                MapFlags::ANY,
-            )
-            .blame(|| "failed to answer the BPF programs")
-    }
-
-    /// The processes that are followed now.
-    pub fn tracked(&self) -> Vec<ProcessId> {
-        let keys = self.skel.maps.tracked.keys();
-        keys.filter_map(|key| wire::conn_key_process(&key))
-            .collect()
     }
 
     /// Whether /proc names processes as the kernel side does: not so in a pid namespace of our own.

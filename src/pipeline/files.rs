@@ -36,6 +36,19 @@ pub struct Covered {
 }
 
 impl Covered {
+    /// Nothing is probed in it yet.
+    fn new(path: String, identity: FileIdentity) -> Self {
+        Self {
+            path,
+            libraries: Vec::new(),
+            attached_ns: 0,
+            captures: false,
+            refused: false,
+            identity,
+            probed: None,
+        }
+    }
+
     /// Whether its probes are in this file, whatever was done to its attributes since: a hard link changes the ctime.
     fn is_probed_in(&self, code: &CodeInode) -> bool {
         let probed = self.probed.as_ref();
@@ -138,15 +151,7 @@ impl<'c> Files<'c> {
         self.cover(file).unwrap_or_else(|error| {
             let path = path.display();
             self.notice(&format!("not attached: {path}: {error:#}"));
-            self.remember(Covered {
-                path: path.to_string(),
-                libraries: Vec::new(),
-                attached_ns: 0,
-                captures: false,
-                refused: false,
-                identity,
-                probed: None,
-            })
+            self.remember(Covered::new(path.to_string(), identity))
         })
     }
 
@@ -172,15 +177,7 @@ impl<'c> Files<'c> {
             return Ok(number);
         }
         self.release_older(identity);
-        let mut covered = Covered {
-            path: file.path().display().to_string(),
-            libraries: Vec::new(),
-            attached_ns: 0,
-            captures: false,
-            refused: false,
-            identity,
-            probed: None,
-        };
+        let mut covered = Covered::new(file.path().display().to_string(), identity);
         let is_wanted = self.only.as_ref();
         let is_wanted = is_wanted.is_none_or(|only| only.contains(&identity));
         if is_wanted && self.own != Some(identity) {
