@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use agentsight_testbins::{self as testbins, rust::certificate};
 use serde::{Deserialize, Serialize};
@@ -17,11 +17,13 @@ use crate::support::{Options, Result};
 /// Of a set.
 const RUNS: usize = 100;
 const SETS: u32 = 10;
+/// The first runs of a set may all be over before its files are probed: they take 10 ms each.
+const SOON: usize = 5;
 /// What is copied of what curl needs.
 const COPIED: [&str; 3] = ["libcurl.so", "libssl.so", "libcrypto.so"];
 
 /// One way of observing.
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Way {
     way: String,
     holds: bool,
@@ -29,8 +31,10 @@ pub struct Way {
     first: [usize; 2],
     /// The same of all others.
     later: [usize; 2],
-    /// Times that probes came late (`tls.missed`).
-    missed: usize,
+    /// Those that were not, and of which the observer said so (`tls.missed`).
+    told: usize,
+    /// The last run of any set that was not seen from its first byte, counted from 1.
+    last: usize,
     /// What the summary says of those that were held.
     held: String,
 }
@@ -57,14 +61,22 @@ pub fn measure(options: &Options, folder: &Path) -> Result<Vec<Way>> {
     Ok(ways)
 }
 
-/// Later runs of a held program that were not seen, which nothing excuses.
+/// What was lost without a word, and a file that still is probed late after so many runs.
 pub fn faults(ways: &[Way]) -> Vec<String> {
-    let lacks = |way: &&Way| way.later[0] != way.later[1];
-    let name = |way: &Way| {
-        let [all, seen] = way.later;
-        format!("{}: of {all} later runs {seen} were seen whole", way.way)
+    let lost = |way: &Way| {
+        let unseen = |[all, seen]: [usize; 2]| all - seen;
+        unseen(way.first) + unseen(way.later) - way.told
     };
-    ways.iter().filter(lacks).map(name).collect()
+    let is_faulty = |way: &&Way| lost(way) > 0 || way.last > SOON;
+    let name = |way: &Way| {
+        format!(
+            "{}: {} runs not seen whole and not told; the last that was not seen whole is the {}th of its set",
+            way.way,
+            lost(way),
+            way.last
+        )
+    };
+    ways.iter().filter(is_faulty).map(name).collect()
 }
 
 /// A copy of curl, with libraries of its own.
@@ -94,13 +106,17 @@ impl Curl {
         })
     }
 
-    fn run(&self, url: &str) -> Result<()> {
-        let output = Command::new(&self.program)
+    /// Returns its process's number.
+    fn run(&self, url: &str) -> Result<u32> {
+        let child = Command::new(&self.program)
             .args(["-sk", "--max-time", "60", url])
             .env("LD_LIBRARY_PATH", &self.libraries)
-            .output()?;
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let pid = child.id();
+        let output = child.wait_with_output()?;
         if output.status.success() && output.stdout.starts_with(b"event: ") {
-            Ok(())
+            Ok(pid)
         } else {
             Err(format!("{url}: curl failed: {}", output.status).into())
         }
@@ -118,9 +134,11 @@ fn watch(curls: &[Curl], holds: bool, way: &str, own: &Path, port: u16) -> Resul
     let canary = testbins::build("openssl/load", "embedded").map_err(|why| why.to_string())?;
     watcher.wait_idle(&canary.path, own)?;
     let name = |set: usize, run: usize| format!("/?events=1&pause=0&run={way}-{set}-{run}");
+    let mut pids = Vec::new();
     for (set, curl) in curls.iter().enumerate() {
         for run in 0..RUNS {
-            curl.run(&format!("https://127.0.0.1:{port}{}", name(set, run)))?;
+            let pid = curl.run(&format!("https://127.0.0.1:{port}{}", name(set, run)))?;
+            pids.push((set, run, pid));
         }
     }
     let lines = watcher.lines.clone();
@@ -134,27 +152,33 @@ fn watch(curls: &[Curl], holds: bool, way: &str, own: &Path, port: u16) -> Resul
                 && conn.written.ends_with("\r\n\r\n")
         })
     };
-    let (mut first, mut later) = ([0; 2], [0; 2]);
-    for set in 0..curls.len() {
-        for run in 0..RUNS {
-            let counts = if run == 0 { &mut first } else { &mut later };
-            counts[0] += 1;
-            counts[1] += usize::from(is_seen(set, run));
-        }
-    }
-    let own = own.display().to_string();
-    let missed = lines.missed.iter();
     let held = said.lines().find_map(|line| line.strip_prefix("held: "));
-    Ok(Way {
+    let mut result = Way {
         way: way.to_owned(),
         holds,
-        first,
-        later,
-        missed: missed
-            .filter(|missed| missed.file.starts_with(&own))
-            .count(),
         held: held.unwrap_or_default().to_owned(),
-    })
+        ..Way::default()
+    };
+    for (set, run, pid) in pids {
+        let is_told = lines.missed.iter().any(|missed| missed.pid == pid);
+        result.count(run, is_seen(set, run), is_told);
+    }
+    Ok(result)
+}
+
+impl Way {
+    fn count(&mut self, run: usize, is_seen: bool, is_told: bool) {
+        let counts = match run {
+            0 => &mut self.first,
+            _ => &mut self.later,
+        };
+        counts[0] += 1;
+        counts[1] += usize::from(is_seen);
+        if !is_seen {
+            self.told += usize::from(is_told);
+            self.last = self.last.max(run + 1);
+        }
+    }
 }
 
 pub fn show(ways: &[&Way]) -> String {
@@ -162,7 +186,8 @@ pub fn show(ways: &[&Way]) -> String {
         "`--hold`, cache",
         "first runs seen from their first byte",
         "later runs",
-        "told as late",
+        "others, told as late",
+        "the last of a set that was not",
         "held",
     ];
     let lines = ways.iter().map(|way| {
@@ -177,7 +202,8 @@ pub fn show(ways: &[&Way]) -> String {
             format!("{}, {cache}", if way.holds { "yes" } else { "no" }),
             share(way.first),
             share(way.later),
-            way.missed.to_string(),
+            way.told.to_string(),
+            format!("number {}", way.last),
             way.held.clone(),
         ]
     });

@@ -12,6 +12,7 @@ use crate::support::Result;
 
 /// Probes that came late.
 pub struct Missed {
+    pub pid: u32,
     pub file: String,
     pub from: Timestamp,
     pub until: Timestamp,
@@ -45,6 +46,7 @@ impl Lines {
         let is = |name: &str, value: &str| text(name) == value;
         match text("type") {
             "tls.missed" => self.missed.push(Missed {
+                pid: line.get("pid").and_then(Value::as_u64).unwrap_or_default() as u32,
                 file: text("file").to_owned(),
                 from: text("from").parse()?,
                 until: text("until").parse()?,

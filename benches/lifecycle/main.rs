@@ -1,7 +1,7 @@
 //! How soon new processes and libraries are probed, what short-lived programs say unseen, and what that costs processes
 //! that nobody asked for.
 //!
-//! It fails if a process that began after its files were probed is not seen from its first byte. Needs root, curl, Python,
+//! It fails if a process is not seen from its first byte and that is not told, or if it began after its files were probed. Needs root, curl, Python,
 //! and node of a sample for the server.
 //!
 //! `--rounds N` (30 files, 10 sets of files for curl, 7 rounds of forks), `--seconds N` (2) of each round of forks,

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
+use super::coverage::ProgramKey;
 use crate::event::ProcessId;
 
 /// After an exec, a program's loader needs moments to map its libraries: these are the moments to look again, where no
@@ -32,6 +33,8 @@ pub struct Known {
     pub files: HashSet<usize>,
     /// Its loader tells of new libraries.
     pub tells: bool,
+    /// What it runs.
+    pub program: Option<ProgramKey>,
 }
 
 /// A time in which a process may have spoken through a file that had no probes.
@@ -74,6 +77,7 @@ impl Census {
             looked_ns: 0,
             files: HashSet::new(),
             tells: false,
+            program: None,
         };
         self.known.remove(&process.pid);
         self.known.entry(process.pid).or_insert(fresh)

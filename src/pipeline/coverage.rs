@@ -31,6 +31,9 @@ use crate::plan::Choice;
 /// Roots that are remembered; each keeps a directory open.
 const ROOTS_MAX: usize = 64;
 
+/// An executable and a mount namespace; 0: wherever its path leads.
+pub type ProgramKey = (FileIdentity, u32);
+
 /// What covering one program brought.
 #[derive(Clone, Debug, Default)]
 struct Brought {
@@ -44,13 +47,15 @@ struct Brought {
     is_dynamic: bool,
     /// Its loader tells of libraries that come later.
     tells: bool,
+    /// Files that capture, and that one of its processes was seen to load.
+    loads: BTreeSet<usize>,
 }
 
 /// The probes of a run.
 pub struct Coverage<'c> {
     files: Files<'c>,
-    /// What covering executables brought, in which mount namespace; 0: wherever their path leads.
-    programs: HashMap<(FileIdentity, u32), Brought>,
+    /// What covering executables brought.
+    programs: HashMap<ProgramKey, Brought>,
     /// By mount namespace, for processes that end before they can be looked at.
     roots: HashMap<u32, Root>,
     judge: Judge,
@@ -173,7 +178,7 @@ impl<'c> Coverage<'c> {
             captures: self.does_capture(own),
             refused: self.files.get(own).is_some_and(|own| own.refused),
             is_dynamic: interpreter.is_some(),
-            tells: false,
+            ..Brought::default()
         };
         for library in needed {
             let number = self.files.cover_gently(library);
@@ -354,9 +359,11 @@ impl<'c> Coverage<'c> {
         }
         if let Some((program, root)) = begun {
             let namespace = sighted.facts.mount_namespace();
+            let key = (program.identity(), namespace);
             let brought = self.cover_exe(program, namespace, root.as_slice());
             if let Some(known) = self.census.find(process) {
                 known.tells = brought.tells;
+                known.program = Some(key);
             }
             self.note_use(process, brought.files);
         }
@@ -449,8 +456,12 @@ impl<'c> Coverage<'c> {
 
     /// Covers what a process has mapped; what was not there at the last look came at `now_ns` or before.
     fn look(&mut self, process: ProcessId, now_ns: u64) {
+        if !self.census.knows(process) {
+            return;
+        }
         // Its pid may be another one's by now.
-        if !self.census.knows(process) || !processes::is_alive(process) {
+        if !processes::is_alive(process) {
+            self.presume_use(process);
             return;
         }
         let mut used = Vec::new();
@@ -459,9 +470,32 @@ impl<'c> Coverage<'c> {
                 used.push(number);
             }
         }
+        self.note_loads(process, &used);
         self.note_use(process, used);
         if let Some(known) = self.census.find(process) {
             known.looked_ns = now_ns;
+        }
+    }
+
+    /// It ended before anybody could look: it may have used what others of its program do.
+    fn presume_use(&mut self, process: ProcessId) {
+        let known = self.census.find(process);
+        let unseen = known.filter(|known| known.looked_ns == 0);
+        let program = unseen.and_then(|known| known.program);
+        let brought = program.and_then(|program| self.programs.get(&program));
+        if let Some(brought) = brought {
+            let loads = brought.loads.iter().copied().collect();
+            self.note_use(process, loads);
+        }
+    }
+
+    fn note_loads(&mut self, process: ProcessId, used: &[usize]) {
+        let program = self.census.find(process).and_then(|known| known.program);
+        let brought = program.and_then(|program| self.programs.get_mut(&program));
+        if let Some(brought) = brought {
+            let files = &self.files;
+            let captures = |number: &&usize| files.get(**number).is_some_and(|file| file.captures);
+            brought.loads.extend(used.iter().filter(captures));
         }
     }
 

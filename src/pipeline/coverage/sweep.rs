@@ -106,6 +106,9 @@ impl Coverage<'_> {
             files.all(|file| file.is_some())
         };
         self.programs.retain(|_, brought| is_whole(brought));
+        for brought in self.programs.values_mut() {
+            brought.loads.retain(|number| files.get(*number).is_some());
+        }
         // An open directory keeps a container's file system in use.
         let alive = processes
             .iter()
