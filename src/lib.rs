@@ -4,7 +4,7 @@
 //! # The way of the data
 //!
 //! ```text
-//! path ─▶ image ─▶ discover ─▶ plan ─▶ attach ─▶ event ─▶ stream ─▶ redact ─▶ sink
+//! path ─▶ image ─▶ discover ─▶ plan ─▶ attach ─▶ event ─▶ stream ─▶ proto ─▶ semantics ─▶ redact ─▶ sink
 //!            ▲         ▲                  ▲         ▲ recordings and tests enter here: no root needed below
 //!          host      symdb              bpf/
 //! ```
@@ -21,6 +21,8 @@
 //! * `attach` (feature `bpf`): the only user of libbpf. `bpf/README.md` tells the kernel's side.
 //! * [`event`]: records as the kernel side lays them out, decoded.
 //! * [`stream`]: connections, their bytes in order, and the gaps.
+//! * [`proto`]: HTTP, WebSocket and what their bodies hold: bytes in, messages out.
+//! * [`semantics`]: calls of models, the same for all providers.
 //! * [`redact`]: secrets out before any sink.
 //! * [`sink`]: JSON lines, text for people, raw bytes.
 //! * [`output`]: from records to a sink: the same frames give the same output.
@@ -60,9 +62,11 @@ pub mod output;
 #[cfg(feature = "bpf")]
 pub mod pipeline;
 pub mod plan;
+pub mod proto;
 pub mod record;
 pub mod redact;
 pub mod select;
+pub mod semantics;
 pub mod sink;
 pub mod stream;
 pub mod survey;

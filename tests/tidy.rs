@@ -53,9 +53,11 @@ const LAYERS: &[(&str, &[&str])] = &[
         ],
     ),
     ("plan", &["discover", "image", "symdb"]),
+    ("proto", &[]),
     ("record", &["event", "output", "redact", "sink"]),
     ("redact", &["event", "stream"]),
     ("select", &[]),
+    ("semantics", &["proto"]),
     ("sink", &["event", "select", "stream"]),
     ("stream", &["event"]),
     (
