@@ -154,14 +154,14 @@ impl Held {
     }
 }
 
-/// 0 of a map that is no table.
+/// 0 of a map that is no table, and of one that drops its oldest entries by itself: those fill up, as they are meant to.
 fn entries(map: u32) -> u64 {
     let Ok(map) = MapHandle::from_map_id(map) else {
         return 0;
     };
     let is_table = matches!(
         map.map_type(),
-        MapType::Hash | MapType::LruHash | MapType::PercpuHash | MapType::LruPercpuHash
+        MapType::Hash | MapType::PercpuHash
     );
     if is_table {
         map.keys().count() as u64

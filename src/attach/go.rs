@@ -39,6 +39,16 @@ pub fn add(
         .blame(|| "too many Go programs in one run")
 }
 
+/// Takes away the facts under `index`, and its types.
+pub fn remove(facts_map: &impl MapCore, types_map: &impl MapCore, index: u32) {
+    let is_its = |key: &Vec<u8>| wire::go_type_facts(key) == Some(index);
+    for key in types_map.keys().filter(is_its).collect::<Vec<_>>() {
+        let _ = types_map.delete(&key);
+    }
+    // An array, where the kernel side's table is one: its entry is written anew.
+    let _ = facts_map.delete(&index.to_ne_bytes());
+}
+
 fn types(facts: &GoFacts) -> impl Iterator<Item = (u64, GoTypeKind, u32)> + '_ {
     let sockets = facts
         .sockets

@@ -11,6 +11,7 @@ mod go;
 mod layout;
 mod libbpf;
 mod mapped;
+mod numbers;
 mod processes;
 mod ring;
 mod sites;
@@ -24,6 +25,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{
@@ -48,6 +50,7 @@ pub use tables::Followed;
 pub use waiter::Waiter;
 
 use libbpf::Blame;
+use numbers::Numbers;
 use sites::{Program, SiteOf, SitesOf, When};
 use skel::{AgentsightSkel, AgentsightSkelBuilder};
 
@@ -67,15 +70,6 @@ pub struct Settings {
     pub ring_bytes: u32,
     /// Payload bytes to keep of each call.
     pub max_bytes: u64,
-}
-
-/// A probed function, as the `function` index of events names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProbedFunction {
-    /// Which library.
-    pub library: String,
-    /// Which function.
-    pub name: String,
 }
 
 /// The probes of one file.
@@ -113,20 +107,33 @@ pub struct Session {
     // Before the skeleton, so that they are dropped first.
     links: Vec<Link>,
     /// Those on files.
-    probes: BTreeMap<ProbesId, Vec<Link>>,
+    probes: BTreeMap<ProbesId, Probes>,
     last_probes: u32,
     /// Those that may have to go earlier, by their function's index.
     guarded: BTreeMap<u16, Guarded>,
     skel: AgentsightSkel<'static>,
     features: Features,
-    functions: Vec<ProbedFunction>,
-    /// Entries in use of the `go_facts` map.
-    go_facts: u32,
+    /// Of functions: events name them so.
+    functions: Numbers,
+    /// Those that have one.
+    named: BTreeMap<u16, Arc<Function>>,
+    /// Of programs' Go types.
+    go_facts: Numbers,
     /// What sockets do is told.
     watches_sockets: bool,
     scope: Scope,
     /// Who is told the functions' names.
     names: Option<Arc<Queue>>,
+}
+
+/// What one file's probes hold.
+#[derive(Default)]
+struct Probes {
+    links: Vec<Link>,
+    /// Numbers of its functions.
+    functions: Vec<u16>,
+    /// Numbers of its Go types.
+    go_facts: Vec<u32>,
 }
 
 struct Guarded {
@@ -145,6 +152,7 @@ impl Session {
         libbpf::catch_messages();
         let features = Features::probe();
         let skel = load(settings, &features)?;
+        let go_facts = Numbers::new(skel.maps.go_facts.max_entries());
         let mut session = Self {
             links: Vec::new(),
             probes: BTreeMap::new(),
@@ -152,8 +160,9 @@ impl Session {
             guarded: BTreeMap::new(),
             skel,
             features,
-            functions: Vec::new(),
-            go_facts: 0,
+            functions: Numbers::new(FUNCTIONS_MAX as u32),
+            named: BTreeMap::new(),
+            go_facts,
             watches_sockets: false,
             scope: settings.scope,
             names: None,
@@ -180,8 +189,8 @@ impl Session {
     }
 
     /// The function behind an event's index.
-    pub fn function(&self, index: u16) -> Option<&ProbedFunction> {
-        self.functions.get(usize::from(index))
+    pub fn function(&self, index: u16) -> Option<&Function> {
+        self.named.get(&index).map(Arc::as_ref)
     }
 
     /// A reader for the records of this session.
@@ -269,7 +278,7 @@ impl Session {
             ..Attached::default()
         };
         let go = self.add_go_facts(plan, &mut attached);
-        let sites = self.sites(plan, &go)?;
+        let sites = self.sites(plan, &go, attached.probes)?;
         let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         let (guarded, trusted): (Vec<_>, Vec<_>) =
             sites.iter().partition(|of| of.first_word.is_some());
@@ -323,32 +332,27 @@ impl Session {
     }
 
     /// Gives every function its indices, and tells the kernel side what cookies cannot hold.
-    fn sites<'p>(&mut self, plan: &'p ProbePlan, go: &[Option<u32>]) -> Result<Vec<SitesOf<'p>>> {
+    fn sites<'p>(
+        &mut self,
+        plan: &'p ProbePlan,
+        go: &[Option<u32>],
+        probes: ProbesId,
+    ) -> Result<Vec<SitesOf<'p>>> {
         let mut all = Vec::with_capacity(plan.probes.len());
         let mut kin: BTreeMap<&str, u16> = BTreeMap::new();
         for probe in &plan.probes {
             let mut sites = SitesOf::of(probe, self.features.uprobe_session);
-            let first = self.functions.len() as u16;
-            let kin = *kin.entry(&probe.library).or_insert(first);
+            let mut last = 0;
             for site in &mut sites.sites {
                 if site.shares_index() {
                     // Its entry came just before.
-                    site.index = self.functions.len().saturating_sub(1) as u16;
+                    site.index = last;
                     continue;
                 }
-                let index = self.functions.len();
-                if index >= FUNCTIONS_MAX {
-                    return Err(Error::invalid(format!(
-                        "more than {FUNCTIONS_MAX} probes in one run"
-                    )));
-                }
-                self.functions.push(ProbedFunction {
-                    library: probe.library.clone(),
-                    name: probe.function.clone(),
-                });
-                site.index = index as u16;
+                last = self.number(probes)?;
+                site.index = last;
                 self.tell_function(site.index, &probe.library, &probe.function);
-                site.facts.kin = kin;
+                site.facts.kin = *kin.entry(&probe.library).or_insert(last);
                 site.facts.go = sites.go.and_then(|at| go.get(at).copied().flatten());
                 self.set_function(site)?;
             }
@@ -358,11 +362,29 @@ impl Session {
         Ok(all)
     }
 
-    fn tell_function(&self, index: u16, library: &str, name: &str) {
+    /// A number for one more function.
+    fn number(&mut self, probes: ProbesId) -> Result<u16> {
+        let number = self.functions.take(Instant::now());
+        let number = number.and_then(|number| u16::try_from(number).ok());
+        let number = number.ok_or_else(|| {
+            Error::invalid(format!(
+                "more than {FUNCTIONS_MAX} probed functions at once"
+            ))
+        })?;
+        self.probes
+            .entry(probes)
+            .or_default()
+            .functions
+            .push(number);
+        Ok(number)
+    }
+
+    fn tell_function(&mut self, index: u16, library: &str, name: &str) {
         let function = Arc::new(Function {
             library: library.to_owned(),
             name: name.to_owned(),
         });
+        self.named.insert(index, Arc::clone(&function));
         if let Some(queue) = &self.names {
             let _ = queue.push(Frame::Function { index, function });
         }
@@ -398,8 +420,15 @@ impl Session {
     fn add_go_facts(&mut self, plan: &ProbePlan, attached: &mut Attached) -> Vec<Option<u32>> {
         let mut indices = Vec::with_capacity(plan.go.len());
         for facts in &plan.go {
-            let index = self.go_facts;
-            self.go_facts += 1;
+            let Some(index) = self.go_facts.take(Instant::now()) else {
+                let what = "the types that name sockets".to_owned();
+                let why = "too many Go programs at once".to_owned();
+                attached.failed.push((what, why));
+                indices.push(None);
+                continue;
+            };
+            let probes = self.probes.entry(attached.probes).or_default();
+            probes.go_facts.push(index);
             let added = go::add(
                 &self.skel.maps.go_facts,
                 &self.skel.maps.go_types,
@@ -536,13 +565,30 @@ impl Session {
     }
 
     fn keep(&mut self, id: ProbesId, links: Vec<Link>) {
-        self.probes.entry(id).or_default().extend(links);
+        self.probes.entry(id).or_default().links.extend(links);
     }
 
     /// Takes the probes of one file away. Until then the kernel keeps the file, even if it is deleted.
     pub fn release(&mut self, id: ProbesId) {
         self.guarded.retain(|_, guarded| guarded.probes != id);
-        self.probes.remove(&id);
+        let Some(probes) = self.probes.remove(&id) else {
+            return;
+        };
+        drop(probes.links);
+        let now = Instant::now();
+        for number in probes.functions {
+            // What was learnt of its library's objects is not true of another one's.
+            for role in [0_u32, 1, 2] {
+                let key = [u32::from(number).to_ne_bytes(), role.to_ne_bytes()].concat();
+                let _ = self.skel.maps.random_places.delete(&key);
+            }
+            self.named.remove(&number);
+            self.functions.give_back(number.into(), now);
+        }
+        for number in probes.go_facts {
+            go::remove(&self.skel.maps.go_facts, &self.skel.maps.go_types, number);
+            self.go_facts.give_back(number, now);
+        }
     }
 
     /// Takes all probes away; records that are in the ring buffer stay.

@@ -133,6 +133,7 @@ impl Examiner {
         let image = file.image()?;
         let (Some(store), Some(state)) = (&self.store, FileState::of(file)) else {
             let report = discover::examine(file, &self.db, &self.dirs)?;
+            file.check_whole()?;
             let origin = Origin::Uncached;
             return Ok(Examined { report, origin });
         };
@@ -147,6 +148,7 @@ impl Examiner {
             Load::Rejected(why) => rejected = Some(why),
         }
         let report = discover::examine(file, &self.db, &self.dirs)?;
+        file.check_whole()?;
         let not_kept = keep(store, &key, &report, file, &image, state).err();
         let origin = Origin::Examined { rejected, not_kept };
         Ok(Examined { report, origin })

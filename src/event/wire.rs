@@ -581,6 +581,12 @@ pub fn go_type(facts: u32, rtype: u64, kind: GoTypeKind, offset: u32) -> (Vec<u8
     (key, value.into_iter().flat_map(u32::to_ne_bytes).collect())
 }
 
+/// Under which facts a key of the `go_types` map stands.
+pub fn go_type_facts(key: &[u8]) -> Option<u32> {
+    let facts = key.get(8..12)?;
+    facts.try_into().ok().map(u32::from_ne_bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

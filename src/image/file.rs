@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use memmap2::Mmap;
 
 use super::Image;
+use super::torn::Watch;
 use crate::error::{Context, Error, Result};
 
 /// What tells one state of one file from all others.
@@ -43,6 +44,8 @@ impl FileIdentity {
 pub struct ImageFile {
     path: PathBuf,
     file: File,
+    // Before the map: it is watched only while it is there.
+    watch: Option<Watch>,
     map: Option<Mmap>,
     identity: FileIdentity,
 }
@@ -78,8 +81,7 @@ impl ImageFile {
         let identity =
             FileIdentity::of(&file).context(|| format!("failed to look at {}", path.display()))?;
         // SAFETY: the map is read-only and private. If somebody cuts the file short while we read,
-        // the kernel raises SIGBUS; there is no defence but copying, which 400 MB binaries forbid.
-        // Changed bytes are harmless: everything is parsed as hostile.
+        // zeros are read (`torn`). Changed bytes are harmless: everything is parsed as hostile.
         let map = (metadata.len() > 0)
             .then(|| unsafe { Mmap::map(&file) })
             .transpose()
@@ -87,6 +89,7 @@ impl ImageFile {
         Ok(Self {
             path: path.to_owned(),
             file,
+            watch: map.as_ref().and_then(Watch::new),
             map,
             identity,
         })
@@ -112,6 +115,20 @@ impl ImageFile {
         self.map.as_deref().unwrap_or_default()
     }
 
+    /// That all that was read of it so far was there.
+    ///
+    /// # Errors
+    /// The file was cut short meanwhile.
+    pub fn check_whole(&self) -> Result<()> {
+        if self.watch.as_ref().is_some_and(Watch::is_torn) {
+            return Err(Error::invalid(format!(
+                "{} was cut short while it was read",
+                self.path.display()
+            )));
+        }
+        Ok(())
+    }
+
     /// Its ELF headers.
     ///
     /// # Errors
@@ -119,6 +136,32 @@ impl ImageFile {
     pub fn image(&self) -> Result<Image<'_>> {
         Image::parse(self.bytes())
             .and_then(|image| image.check_complete().map(|()| image))
+            .and_then(|image| self.check_whole().map(|()| image))
             .context(|| self.path.display().to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    /// Whoever cuts a file short while it is read would end us.
+    #[test]
+    fn a_file_that_is_cut_short_reads_as_zeros() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(&[7; 3 * 4096]).unwrap();
+        let image = ImageFile::open(file.path()).unwrap();
+        assert_eq!(image.bytes().len(), 3 * 4096);
+        image.check_whole().unwrap();
+        file.as_file().set_len(4096).unwrap();
+        assert_eq!(image.bytes()[100], 7);
+        image.check_whole().unwrap();
+        assert_eq!(image.bytes()[2 * 4096 + 5], 0);
+        assert!(image.check_whole().is_err());
+        drop(image);
+        let again = ImageFile::open(file.path()).unwrap();
+        assert_eq!(again.bytes(), [7; 4096]);
+        again.check_whole().unwrap();
     }
 }

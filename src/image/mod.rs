@@ -17,6 +17,7 @@ pub mod insn;
 pub mod pointers;
 pub mod stores;
 pub mod symbols;
+mod torn;
 pub mod unwind;
 pub mod values;
 pub mod xref;

@@ -151,7 +151,7 @@ struct Stream {
 pub struct Tracker {
     streams: BTreeMap<ConnId, Stream>,
     /// Sockets of connections of which nothing else was heard: most become some, others fail before.
-    early: BTreeMap<ConnId, SocketNames>,
+    early: BTreeMap<ConnId, (ProcessId, SocketNames)>,
     names: Names,
     totals: Totals,
 }
@@ -207,7 +207,7 @@ impl Tracker {
                     self.stream(&caller, &conn, names, Sight::default(), out);
                     self.learn(&conn, &socket, out);
                 } else {
-                    self.remember(conn.id, socket);
+                    self.remember(conn.id, caller.process, socket);
                 }
             }
             Event::Hello { caller, hello } => self.names.hear(caller.process, &hello),
@@ -306,7 +306,7 @@ impl Tracker {
         let (early, hosts) = (&mut self.early, &self.names);
         let stream = self.streams.entry(conn.id).or_insert_with(|| {
             let origin = origin(caller, conn, names, ConnName(opened));
-            let early = early.remove(&conn.id);
+            let early = early.remove(&conn.id).map(|(_, socket)| socket);
             let socket = early.map_or(sight.socket, |early| SocketNames {
                 trust: sight.socket.trust,
                 ..early
@@ -343,14 +343,19 @@ impl Tracker {
     }
 
     /// Keeps what is known of a socket until its connection says something.
-    fn remember(&mut self, id: ConnId, socket: SocketNames) {
-        self.early.insert(id, socket);
+    fn remember(&mut self, id: ConnId, process: ProcessId, socket: SocketNames) {
+        self.early.insert(id, (process, socket));
         if self.early.len() > CONNS_MAX {
             self.early.pop_first();
         }
     }
 
     /// Closes the connections of a process that ended without freeing them.
+    /// A process has ended, and its connections were told.
+    pub fn forget_process(&mut self, process: ProcessId) {
+        self.early.retain(|_, (owner, _)| *owner != process);
+    }
+
     fn end_process(&mut self, caller: &Caller, open: &[ConnState], out: &mut Vec<Message<'_>>) {
         let streams = self.streams.iter();
         let ended: Vec<ConnId> = streams

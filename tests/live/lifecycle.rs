@@ -421,14 +421,14 @@ fn assert_missed_or_seen(captured: &Captured, expected: &[(Vec<u8>, Vec<u8>)]) {
         .iter()
         .filter(|line| line["type"] == "tls.missed")
         .count();
-    for (written, read) in expected {
-        let is_whole = streams.contains(&(written.clone(), read.clone()));
-        assert!(
-            is_whole || missed > 0,
-            "missed in silence: {}",
-            captured.stderr
-        );
-    }
+    let is_whole = |stream: &&(Vec<u8>, Vec<u8>)| streams.contains(stream);
+    let unseen = expected.iter().filter(|stream| !is_whole(stream)).count();
+    // Each of these processes has both ends of one connection.
+    assert!(
+        unseen <= 2 * missed,
+        "{unseen} not whole, {missed} told: {}",
+        captured.stderr
+    );
     for (written, read) in &streams {
         let fits = |(w, r): &(Vec<u8>, Vec<u8>)| w.ends_with(written) && r.ends_with(read);
         let is_known = expected.iter().any(fits);
@@ -458,7 +458,6 @@ fn root_programs_in_memory_and_scripts() {
     );
     fs::write(&script, text).unwrap();
     fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let mut whole = false;
     for _ in 0..2 {
         let _ = fs::remove_dir_all(&log);
         fs::create_dir(&log).unwrap();
@@ -474,10 +473,7 @@ fn root_programs_in_memory_and_scripts() {
         assert!(record.status.success(), "{said}");
         let captured = replay(&recording, &said);
         assert_missed_or_seen(&captured, &logged(&log));
-        whole = captured.streams() == logged(&log);
-        eprintln!("{said}");
     }
-    eprintln!("whole in the second run: {whole}");
 }
 
 /// With nothing in the cache a large program may speak before its probes are there: then the window is told, and what is

@@ -10,6 +10,7 @@ use rexpect::session::{PtySession, spawn_command};
 
 use crate::capture::{Captured, read, signal, wait_for};
 use crate::peer::Peer;
+use crate::support::sample;
 use crate::testbins::testbin;
 use crate::{is_root, program};
 
@@ -491,6 +492,10 @@ fn root_record_covers_short_lived_programs() {
     let (Some(curl), Some(node)) = (program("curl"), program("node")) else {
         return;
     };
+    let (Some(_npx), Some(uv)) = (program("npx"), sample("uv")) else {
+        return;
+    };
+    let uv = uv.path;
     let Some(peer) = Peer::start("files") else {
         return;
     };
@@ -522,7 +527,14 @@ fn root_record_covers_short_lived_programs() {
              r => r.pipe(process.stdout))\n"
         ),
     );
+    // As a package manager has it.
+    let bin = place.file("node_modules/.bin");
+    fs::create_dir_all(&bin).unwrap();
+    fs::write(place.file("package.json"), "{}").unwrap();
+    std::os::unix::fs::symlink(&own_script, bin.join("fetch")).unwrap();
     let python = format!("import os; os.execlp('sh', 'sh', '-c', {fetch:?})");
+    let python_script = script("fetch.py", python.clone());
+    let uv = uv.to_str().unwrap();
     let words: Vec<&str> = fetch.split(' ').collect();
     let commands: Vec<Vec<&str>> = vec![
         vec!["sh", "-c", &fetch],
@@ -531,6 +543,12 @@ fn root_record_covers_short_lived_programs() {
         vec![&node_script],
         vec![&own_script],
         vec!["python3", "-c", &python],
+        vec!["npx", "--offline", "--no", "fetch"],
+        [
+            &[uv, "run", "--no-project", "--offline", "--no-cache"][..],
+            &["--python", "/usr/bin/python3", &python_script],
+        ]
+        .concat(),
     ];
     for command in commands {
         for is_warm in [false, true] {
@@ -542,6 +560,9 @@ fn root_record_covers_short_lived_programs() {
                 .arg("--")
                 .args(&command);
             record.env("AGENTSIGHT_CACHE", place.file("cache"));
+            record.env("npm_config_cache", place.file("npm"));
+            record.env("npm_config_update_notifier", "false");
+            record.current_dir(place.dir.path());
             let output = record.stdin(Stdio::null()).output().unwrap();
             let said = said(&output);
             assert!(output.stdout.ends_with(b"hello"), "{command:?}: {said}");

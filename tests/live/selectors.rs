@@ -195,3 +195,47 @@ fn root_selectors_mean_what_they_say() {
         assert_eq!(seen(&scene, selectors), *expected, "{selectors:?}");
     }
 }
+
+/// What is not there yet would be an error, or not be found when it comes.
+#[test]
+fn root_what_is_not_there_yet_is_waited_for() {
+    if !is_root() {
+        return;
+    }
+    let scene = require!(Scene::new());
+    let (one, late) = (scene.path("agentone"), scene.path("agentlate"));
+    let cgroup = scene.cgroup.to_str().unwrap().to_owned();
+    fs::remove_dir(&scene.cgroup).unwrap();
+    for selectors in [["--binary", &late], ["--cgroup", &cgroup]] {
+        let refused = Command::new(env!("CARGO_BIN_EXE_agentsight"))
+            .arg("attach")
+            .args(selectors)
+            .output()
+            .unwrap();
+        assert_eq!(refused.status.code(), Some(4), "{selectors:?}");
+        let capture = Capture::select(&[&["--wait"][..], &selectors].concat());
+        let sort = match selectors[0] {
+            "--binary" => {
+                fs::copy(&one, &late).unwrap();
+                Sort {
+                    name: "agentlate",
+                    ..ONE
+                }
+            }
+            _ => {
+                fs::create_dir(&scene.cgroup).unwrap();
+                Sort {
+                    in_cgroup: true,
+                    ..ONE
+                }
+            }
+        };
+        let agent = scene.start(&sort);
+        let pid = agent.speaker(false);
+        std::thread::sleep(Duration::from_millis(1500));
+        agent.speak();
+        let captured = capture.stop();
+        let pids: Vec<_> = captured.conns.values().map(|conn| conn.pid).collect();
+        assert!(pids.contains(&pid), "{selectors:?}: {}", captured.stderr);
+    }
+}

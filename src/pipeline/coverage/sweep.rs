@@ -101,6 +101,7 @@ impl Coverage<'_> {
         }
         self.files.release_stale(self.follows.then_some(&used));
         let files = &self.files;
+        self.used.retain(|number| files.get(*number).is_some());
         let is_whole = |brought: &Brought| {
             let mut files = brought.files.iter().map(|number| files.get(*number));
             files.all(|file| file.is_some())
