@@ -4,9 +4,9 @@
 //! # The way of the data
 //!
 //! ```text
-//! path ─▶ image ─▶ discover ─▶ plan ─▶ attach ─▶ event ─▶ stream ─▶ proto ─▶ semantics ─▶ redact ─▶ sink
+//! path ─▶ image ─▶ discover ─▶ plan ─▶ attach ─▶ event ─▶ stream ─▶ dialog ─▶ redact ─▶ sink
 //!            ▲         ▲                  ▲         ▲ recordings and tests enter here: no root needed below
-//!          host      symdb              bpf/
+//!          host      symdb              bpf/                            proto, semantics
 //! ```
 //!
 //! Each phase borrows what the one before made and knows nothing of the one after. Start reading
@@ -23,6 +23,7 @@
 //! * [`stream`]: connections, their bytes in order, and the gaps.
 //! * [`proto`]: HTTP, WebSocket and what their bodies hold: bytes in, messages out.
 //! * [`semantics`]: calls of models, the same for all providers.
+//! * [`dialog`]: what was said on each connection: exchanges and calls, paired.
 //! * [`redact`]: secrets out before any sink.
 //! * [`sink`]: JSON lines, text for people, raw bytes.
 //! * [`output`]: from records to a sink: the same frames give the same output.
@@ -51,6 +52,7 @@ pub mod bytes;
 pub mod cache;
 pub mod check;
 pub mod cli;
+pub mod dialog;
 pub mod discover;
 #[cfg(feature = "bpf")]
 pub mod doctor;

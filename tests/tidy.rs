@@ -33,6 +33,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "plan", "record", "redact", "select", "sink", "survey", "symdb",
         ],
     ),
+    ("dialog", &["event", "proto", "semantics", "stream"]),
     ("discover", &["image", "symdb"]),
     (
         "doctor",
@@ -44,7 +45,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("event", &["select"]),
     ("host", &["event", "image", "select"]),
     ("image", &[]),
-    ("output", &["event", "redact", "sink", "stream"]),
+    ("output", &["dialog", "event", "redact", "sink", "stream"]),
     (
         "pipeline",
         &[
@@ -55,10 +56,16 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("plan", &["discover", "image", "symdb"]),
     ("proto", &[]),
     ("record", &["event", "output", "redact", "sink"]),
-    ("redact", &["event", "stream"]),
+    (
+        "redact",
+        &["dialog", "event", "proto", "semantics", "stream"],
+    ),
     ("select", &[]),
     ("semantics", &["proto"]),
-    ("sink", &["event", "select", "stream"]),
+    (
+        "sink",
+        &["dialog", "event", "proto", "select", "semantics", "stream"],
+    ),
     ("stream", &["event"]),
     (
         "survey",

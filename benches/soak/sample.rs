@@ -159,10 +159,7 @@ fn entries(map: u32) -> u64 {
     let Ok(map) = MapHandle::from_map_id(map) else {
         return 0;
     };
-    let is_table = matches!(
-        map.map_type(),
-        MapType::Hash | MapType::PercpuHash
-    );
+    let is_table = matches!(map.map_type(), MapType::Hash | MapType::PercpuHash);
     if is_table {
         map.keys().count() as u64
     } else {

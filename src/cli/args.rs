@@ -113,7 +113,7 @@ Examples:
   sudo agentsight attach --binary ./agent --json -o capture.jsonl --duration 60s
   sudo agentsight attach --binary ./agent --record run.rec; agentsight replay run.rec
 
-Secrets (API keys, tokens, cookies) are masked unless --no-redact is given.";
+Secrets (API keys, tokens, passwords, cookies) are masked unless --redact off is given.";
 
 #[cfg(feature = "bpf")]
 const RECORD_EXAMPLES: &str = "\
@@ -127,7 +127,7 @@ agentsight is passed on to it. Once it has ended, Ctrl-C ends the recording of w
 
 Exit status: that of COMMAND; 128+N if signal N ended it, 127 if it is not found, 126 if it cannot be run.
 
-Secrets (API keys, tokens, cookies) are masked unless --no-redact is given.";
+Secrets (API keys, tokens, passwords, cookies) are masked unless --redact off is given.";
 
 /// Which instructions get probes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

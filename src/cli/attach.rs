@@ -20,7 +20,7 @@ pub fn run(args: &AttachArgs) -> Result<ExitCode> {
     let mut notices = Notices::new(args.out.discretion.quiet, recording.clone());
     let make_consumer = || match &recording {
         Some(recording) => {
-            let consumer = recording.consumer(!args.out.discretion.no_redact)?;
+            let consumer = recording.consumer(&args.out.discretion)?;
             if args.command.is_empty() {
                 recording.keep()?;
             }

@@ -11,6 +11,7 @@ use std::process::{ExitCode, ExitStatus};
 use std::rc::Rc;
 
 use super::args::ObserveArgs;
+use super::output::DiscretionArgs;
 use super::prices::Choices;
 use super::{exit, output};
 use crate::bytes::printable;
@@ -184,15 +185,18 @@ impl RecordingFile {
         &self.path
     }
 
-    /// Begins a recording. `is_masked`: without secrets.
-    pub fn consumer(&self, is_masked: bool) -> Result<Consumer> {
+    /// Begins a recording, without the secrets that are to be masked.
+    pub fn consumer(&self, discretion: &DiscretionArgs) -> Result<Consumer> {
+        let tag_key = output::random_key()?;
+        let redactor = discretion.redactor(tag_key)?;
         let header = Header {
             boot_to_unix_ns: Clock::now().boot_to_unix_ns(),
-            tag_key: output::random_key()?,
-            is_masked,
+            tag_key,
+            is_masked: redactor.is_some(),
         };
         let file = Box::new(self.create()?);
-        Ok(Consumer::Recorder(Box::new(Recorder::new(file, &header)?)))
+        let recorder = Recorder::with_redactor(file, &header, redactor)?;
+        Ok(Consumer::Recorder(Box::new(recorder)))
     }
 
     fn create(&self) -> Result<File> {

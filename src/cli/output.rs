@@ -1,17 +1,18 @@
 //! Where captured data go, for all subcommands that have some: the arguments, the sink, the file.
 
-use std::fs::{File, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use anstream::AutoStream;
+use clap::ValueEnum;
 
 use super::args::Color;
 use crate::error::{Context, ErrorKind, Result};
 use crate::output::Printer;
-use crate::redact::{Redactor, TagKey};
-use crate::sink::{Clock, Human, JsonLines, Raw, Sink, Style};
+use crate::redact::{Level, Redactor, Rules, TagKey};
+use crate::sink::{Clock, Filter, Filtered, Human, JsonLines, Raw, Sink, Style, View};
 
 /// Written at once when the buffer is full, and whenever nothing waits.
 const OUTPUT_BUFFER: usize = 256 << 10;
@@ -27,10 +28,17 @@ pub struct OutputArgs {
     /// Write the captured bytes and nothing else
     #[arg(long)]
     pub raw: bool,
+    /// What to show [default: llm; with --json: all; with --hex: raw]
+    #[arg(long, value_name = "WHAT", value_enum, conflicts_with = "raw")]
+    pub view: Option<ViewChoice>,
+    /// Only lines that fit, by their fields as --json has them: an expression in CEL (type == 'llm.call' &&
+    /// request.model.startsWith('gpt')); `line` is the whole line, for has(line.error)
+    #[arg(long, value_name = "CEL")]
+    pub filter: Option<String>,
     /// Write to FILE (mode 0600) instead of stdout
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Stop after N pieces of plaintext
+    /// Stop after N pieces of plaintext; with --view http or llm, after N exchanges or calls
     #[arg(short = 'c', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_events: Option<u64>,
     #[command(flatten)]
@@ -40,31 +48,102 @@ pub struct OutputArgs {
     pub color: Color,
 }
 
+/// What is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ViewChoice {
+    /// Bytes, exchanges and calls
+    All,
+    /// HTTP exchanges; bytes of what speaks something else
+    Http,
+    /// Calls of models; HTTP exchanges that are none; bytes of the rest
+    Llm,
+    /// Bytes of all connections
+    Raw,
+}
+
 /// What is not told.
 #[derive(Debug, clap::Args)]
 pub struct DiscretionArgs {
-    /// Do not mask API keys, tokens and cookies
-    #[arg(long)]
+    /// Which secrets to mask
+    #[arg(long, value_name = "LEVEL", value_enum, default_value_t = RedactLevel::Default)]
+    pub redact: RedactLevel,
+    /// The same as --redact off
+    #[arg(long, conflicts_with_all = ["redact", "redact_rules"])]
     pub no_redact: bool,
+    /// Mask what the rules in FILE say as well (JSON; a rule with the id of one of ours takes its place); may be given
+    /// several times
+    #[arg(long, value_name = "FILE")]
+    pub redact_rules: Vec<PathBuf>,
     /// No notices and no summary on stderr
     #[arg(short, long)]
     pub quiet: bool,
 }
 
+/// How much is masked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RedactLevel {
+    /// Nothing
+    Off,
+    /// API keys, tokens, passwords, cookies, private keys
+    Default,
+    /// Also what may be a secret, and e-mail addresses, phone numbers and the like
+    Strict,
+}
+
+impl DiscretionArgs {
+    /// What masks, with tags by this key; `None`: nothing is masked.
+    pub fn redactor(&self, key: TagKey) -> Result<Option<Redactor>> {
+        let level = match self.redact {
+            _ if self.no_redact => Level::Off,
+            RedactLevel::Off => Level::Off,
+            RedactLevel::Default => Level::Default,
+            RedactLevel::Strict => Level::Strict,
+        };
+        if level == Level::Off {
+            return Ok(None);
+        }
+        let mut rules = Rules::new(level)?;
+        for path in &self.redact_rules {
+            let name = || format!("failed to use the redaction rules in {}", path.display());
+            let text = fs::read_to_string(path).context(name)?;
+            let added = rules.add(&text).context(name);
+            added.map_err(|error| error.with_kind(ErrorKind::Usage))?;
+        }
+        Redactor::with_rules(rules, key).map(Some)
+    }
+}
+
 impl OutputArgs {
     /// What prints. `mask`: with tags by this key.
     pub fn printer(&self, clock: Clock, mask: Option<TagKey>) -> Result<Printer> {
-        let redactor = mask
-            .filter(|_| !self.discretion.no_redact)
-            .map(Redactor::new);
-        let mut printer = Printer::default();
-        printer.redactor = redactor.transpose()?;
+        let view = self.view();
+        let mut printer = Printer::new(view);
+        if let Some(key) = mask {
+            printer.redactor = self.discretion.redactor(key)?;
+        }
         printer.max_events = self.max_events;
-        printer.sink = Some(self.sink(clock)?);
+        let filter = self.filter.as_deref().map(Filter::new).transpose()?;
+        let sink = self.sink(clock, view)?;
+        printer.sink = Some(match filter {
+            Some(filter) => Box::new(Filtered::new(filter, clock, sink)),
+            None => sink,
+        });
         Ok(printer)
     }
 
-    fn sink(&self, clock: Clock) -> Result<Box<dyn Sink + Send>> {
+    fn view(&self) -> View {
+        match self.view {
+            Some(ViewChoice::All) => View::All,
+            Some(ViewChoice::Http) => View::Http,
+            Some(ViewChoice::Llm) => View::Llm,
+            Some(ViewChoice::Raw) => View::Raw,
+            None if self.json => View::All,
+            None if self.hex || self.raw => View::Raw,
+            None => View::Llm,
+        }
+    }
+
+    fn sink(&self, clock: Clock, view: View) -> Result<Box<dyn Sink + Send>> {
         let style = if self.hex { Style::Hex } else { Style::Auto };
         if self.json || self.raw {
             let out: Box<dyn Write + Send> = match &self.output {
@@ -81,11 +160,11 @@ impl OutputArgs {
         Ok(match &self.output {
             Some(path) => {
                 let out = AutoStream::new(create(path)?, choice);
-                Box::new(Human::new(buffered(out), clock, style))
+                Box::new(Human::new(buffered(out), clock, style, view))
             }
             None => {
                 let out = AutoStream::new(io::stdout(), choice);
-                Box::new(Human::new(buffered(out), clock, style))
+                Box::new(Human::new(buffered(out), clock, style, view))
             }
         })
     }

@@ -14,7 +14,7 @@ pub fn run(args: &RecordArgs) -> Result<ExitCode> {
     let signals = Signals::catch(true)?;
     let recording = RecordingFile::new(&args.output);
     let mut notices = Notices::new(args.discretion.quiet, Some(recording.clone()));
-    let make_consumer = || recording.consumer(!args.discretion.no_redact);
+    let make_consumer = || recording.consumer(&args.discretion);
     let outcome = pipeline::run(&options, make_consumer, &mut notices, &signals)?;
     let has_begun = outcome.status.is_some() || outcome.command.is_some();
     let ended = finish(outcome, &mut notices)?;

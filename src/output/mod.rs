@@ -3,23 +3,26 @@
 
 mod processes;
 mod summary;
+mod view;
 
 use std::io;
 use std::sync::Arc;
 
+use crate::dialog::What;
 use crate::error::{Context, Result};
 use crate::event::block::Block;
 use crate::event::frame::{End, Frame};
 use crate::event::wire::{self, ConnState, Counter};
 use crate::event::{Caller, Event};
 use crate::redact::Redactor;
-use crate::sink::Sink;
+use crate::sink::{Sink, View};
 use crate::stream::{Cause, Functions, Joiner, Message, Tracker};
 
 pub use summary::Summary;
 
 use processes::Processes;
 use summary::Losses;
+use view::{Shown, Viewer};
 
 /// Whether more is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,35 +34,86 @@ pub enum Flow {
 }
 
 /// Where the messages go. Without a sink they are counted only.
-#[derive(Default)]
 pub struct Printer {
     /// Prints them.
     pub sink: Option<Box<dyn Sink + Send>>,
     /// Masks secrets before.
     pub redactor: Option<Redactor>,
-    /// Enough after this many `tls.data` messages.
+    /// Enough after this many pieces of plaintext, or of what they say.
     pub max_events: Option<u64>,
+    viewer: Viewer,
     printed: u64,
     is_enough: bool,
 }
 
+impl Default for Printer {
+    fn default() -> Self {
+        Self::new(View::Raw)
+    }
+}
+
 impl Printer {
-    fn print(&mut self, messages: &mut Vec<Message<'_>>) -> Result<()> {
-        for mut message in messages.drain(..) {
-            if self.is_enough {
-                continue;
-            }
-            let Some(sink) = &mut self.sink else {
-                continue;
-            };
-            if let Some(redactor) = &mut self.redactor {
-                redactor.apply(&mut message);
-            }
-            let result = sink.message(&message);
-            self.note(result)?;
-            self.printed += u64::from(matches!(message, Message::Data { .. }));
-            self.is_enough |= self.max_events.is_some_and(|limit| self.printed >= limit);
+    /// Without a sink yet.
+    pub fn new(view: View) -> Self {
+        Self {
+            sink: None,
+            redactor: None,
+            max_events: None,
+            viewer: Viewer::new(view),
+            printed: 0,
+            is_enough: false,
         }
+    }
+
+    fn print(&mut self, messages: &mut Vec<Message<'_>>) -> Result<()> {
+        let mut shown = Vec::new();
+        for message in messages.drain(..) {
+            if self.is_enough || self.sink.is_none() {
+                continue;
+            }
+            self.viewer.take(message, &mut shown);
+            for shown in shown.drain(..) {
+                self.show(shown)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn show(&mut self, shown: Shown<'_>) -> Result<()> {
+        match shown {
+            Shown::Bytes(mut message) => {
+                if let Some(redactor) = &mut self.redactor {
+                    redactor.apply(&mut message);
+                }
+                let is_counted = matches!(message, Message::Data { .. });
+                self.put(is_counted, |sink| sink.message(&message))
+            }
+            Shown::Said(said) => {
+                let all = match &mut self.redactor {
+                    Some(redactor) => redactor.said(*said),
+                    None => vec![*said],
+                };
+                for said in all {
+                    let is_counted = is_whole(&said.what) && !self.viewer.shows_bytes();
+                    self.put(is_counted, |sink| sink.said(&said))?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn put(
+        &mut self,
+        is_counted: bool,
+        put: impl FnOnce(&mut dyn Sink) -> io::Result<()>,
+    ) -> Result<()> {
+        let Some(sink) = self.sink.as_mut().filter(|_| !self.is_enough) else {
+            return Ok(());
+        };
+        let result = put(sink.as_mut());
+        self.note(result)?;
+        self.printed += u64::from(is_counted);
+        self.is_enough |= self.max_events.is_some_and(|limit| self.printed >= limit);
         Ok(())
     }
 
@@ -78,6 +132,11 @@ impl Printer {
             result => result.context(|| "failed to write the output"),
         }
     }
+}
+
+/// Something that has ended, not news of it.
+fn is_whole(what: &What) -> bool {
+    !matches!(what, What::Asked(_) | What::Delta { .. } | What::Event(_))
 }
 
 /// Follows one run.
@@ -191,6 +250,7 @@ impl Output {
     fn exit(&mut self, caller: &Caller, open: &[ConnState]) -> Result<()> {
         let told = self.exit_told(caller, open);
         self.processes.forget(caller.process);
+        self.tracker.forget_process(caller.process);
         told
     }
 
@@ -260,6 +320,12 @@ impl Output {
         let masked = self.printer.redactor.as_ref().map_or(0, Redactor::masked);
         Summary {
             totals: self.tracker.totals().clone(),
+            dialogs: self.printer.viewer.dialogs().counts(),
+            senseless: self
+                .printer
+                .sink
+                .as_ref()
+                .map_or(0, |sink| sink.senseless()),
             masked: self.masked.saturating_add(masked),
             missed: self.missed,
             held: 0,

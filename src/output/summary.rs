@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::dialog::Counts;
 use crate::event::wire::Counter;
 use crate::stream::{Cause, Totals};
 
@@ -11,6 +12,10 @@ use crate::stream::{Cause, Totals};
 pub struct Summary {
     /// From the streams.
     pub totals: Totals,
+    /// Exchanges and calls, where they were decoded.
+    pub dialogs: Counts,
+    /// Lines to which the user's filter could not be applied.
+    pub senseless: u64,
     /// Secrets masked.
     pub masked: u64,
     /// Processes and files whose probes came after they could be used.
@@ -87,6 +92,7 @@ impl fmt::Display for Summary {
             )?;
         }
         self.fmt_endpoints(f)?;
+        self.fmt_dialogs(f)?;
         self.fmt_left_out(f)?;
         let mut is_whole = true;
         for (cause, bytes, records) in self.lost() {
@@ -126,6 +132,43 @@ impl Summary {
                 f,
                 "contested: {} times, two sockets had the same right to a connection",
                 self.contested
+            )?;
+        }
+        Ok(())
+    }
+
+    /// What was said.
+    fn fmt_dialogs(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Counts {
+            requests,
+            calls,
+            mcp,
+            unpaired,
+            incomplete,
+            unrecognised,
+        } = self.dialogs;
+        if requests > 0 {
+            write!(
+                f,
+                "decoded: {requests} requests, {calls} of them calls of models"
+            )?;
+            for (n, what) in [
+                (mcp, "messages of MCP"),
+                (unpaired, "halves of exchanges without the other one"),
+                (incomplete, "halves that are not whole"),
+                (unrecognised, "bytes between messages"),
+            ] {
+                if n > 0 {
+                    write!(f, "; {n} {what}")?;
+                }
+            }
+            writeln!(f)?;
+        }
+        if self.senseless > 0 {
+            writeln!(
+                f,
+                "filtered: --filter makes no sense for {} lines, which were left out",
+                self.senseless
             )?;
         }
         Ok(())

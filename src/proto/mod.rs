@@ -5,8 +5,27 @@
 //! lost are told as such ([`Item::Gap`]), and never made up. Decoders know nothing of events, processes or clocks: the time
 //! of a piece of bytes is handed through.
 
+mod both;
+pub mod coding;
+pub mod connection;
+pub mod content;
+#[cfg(test)]
+mod conversation;
+#[cfg(test)]
+mod cuts;
+pub mod eventstream;
+pub mod fuzz;
+pub mod grpc;
+pub mod http1;
+pub mod http2;
 pub mod item;
+pub mod json_array;
+pub mod lines;
+mod skipped;
+pub mod sse;
+pub mod websocket;
 
+pub use connection::Connection;
 pub use item::{ExchangeId, Fault, Field, Fields, Item, Outcome, RequestHead, ResponseHead, Side};
 
 /// Who sent bytes: the observed process, or whom it talks to.

@@ -24,15 +24,27 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Writes to `file`, which needs no buffer. With `header.is_masked`, secrets are masked.
+    /// Writes to `file`, which needs no buffer. With `header.is_masked`, secrets are masked by our rules.
     ///
     /// # Errors
     /// The header cannot be written.
     pub fn new(file: Box<dyn Write + Send>, header: &Header) -> Result<Self> {
         let redactor = header.is_masked.then(|| Redactor::new(header.tag_key));
+        Self::with_redactor(file, header, redactor.transpose()?)
+    }
+
+    /// Writes to `file`; masks with `redactor`, which is there if `header.is_masked`.
+    ///
+    /// # Errors
+    /// The header cannot be written.
+    pub fn with_redactor(
+        file: Box<dyn Write + Send>,
+        header: &Header,
+        redactor: Option<Redactor>,
+    ) -> Result<Self> {
         let mut recorder = Self {
             file,
-            redactor: redactor.transpose()?,
+            redactor,
             output: Output::default(),
             packer: Packer::default(),
             scratch: Vec::new(),

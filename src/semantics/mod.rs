@@ -4,8 +4,26 @@
 //! A dialect is recognised by path and body, not by host alone, and what is not recognised stays an HTTP exchange. Nothing
 //! here is guessed: what a provider does not report is absent, and what is incomplete says so.
 
+pub mod anthropic;
+pub mod bedrock;
+pub mod cohere;
 pub mod dialect;
+mod functions;
+mod fuzz;
+pub mod gemini;
+mod json;
+pub mod mcp;
 pub mod model;
+pub mod ollama;
+pub mod openai;
+pub mod parts;
+pub mod recognise;
+pub mod rest;
+pub mod thread;
+#[cfg(test)]
+mod trial;
+pub mod walk;
 
-pub use dialect::{Delta, Dialect, Merge, Piece, RequestView, Target};
+pub use dialect::{Delta, DeltaKind, Dialect, Merge, Piece, RequestView, Target};
 pub use model::{Call, Choice, Message, Operation, Part, Request, Response, Tool, Usage};
+pub use recognise::{provider_of, recognise};

@@ -1,13 +1,17 @@
-//! For people at a terminal: a headline and the text of each piece of plaintext. What processes sent
-//! is hostile: control characters are shown, never obeyed.
+//! For people at a terminal: conversations, HTTP exchanges, or a headline and the text of each piece of plaintext. What
+//! processes sent is hostile: control characters are shown, never obeyed.
+
+mod http;
+mod llm;
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style as Colour};
 
-use super::{Clock, Sink};
+use super::{Clock, Sink, View};
 use crate::bytes::printable;
+use crate::dialog::{Said, What};
 use crate::event::process::{Missed, ProcessInfo};
 use crate::event::{Direction, Role, SocketNames, Trust};
 use crate::select::Container;
@@ -31,12 +35,21 @@ pub struct Human<W> {
     out: W,
     clock: Clock,
     style: Style,
+    view: View,
+    /// Where the last line stands that has not ended.
+    cursor: Option<llm::Cursor>,
 }
 
 impl<W: Write> Human<W> {
     /// Writes to `out`, which should be buffered.
-    pub fn new(out: W, clock: Clock, style: Style) -> Self {
-        Self { out, clock, style }
+    pub fn new(out: W, clock: Clock, style: Style, view: View) -> Self {
+        Self {
+            out,
+            clock,
+            style,
+            view,
+            cursor: None,
+        }
     }
 
     fn headline(&mut self, colour: AnsiColor, origin: &Origin, text: &str) -> io::Result<()> {
@@ -166,6 +179,14 @@ impl<W: Write> Human<W> {
 
 impl<W: Write> Sink for Human<W> {
     fn message(&mut self, message: &Message<'_>) -> io::Result<()> {
+        let is_frame = matches!(
+            message,
+            Message::Close { .. } | Message::Endpoint { .. } | Message::Open { .. }
+        );
+        if is_frame && matches!(self.view, View::Http | View::Llm) {
+            return Ok(());
+        }
+        self.end_line()?;
         match message {
             Message::Close {
                 origin,
@@ -201,6 +222,19 @@ impl<W: Write> Sink for Human<W> {
             }
             Message::Process(info) => self.process(info),
             Message::Shutdown(_) => Ok(()), // the close that follows tells more
+        }
+    }
+
+    fn said(&mut self, said: &Said) -> io::Result<()> {
+        match &said.what {
+            What::Asked(asked) => self.asked(said, asked),
+            What::Call(call) => self.call(said, call),
+            What::Delta { call, delta } => self.delta(said, *call, delta),
+            What::Event(event) => self.event(said, event),
+            What::Mcp(message) => self.mcp(said, message),
+            What::Request(request) => self.request(said, request),
+            What::Response(response) => self.response(said, response),
+            What::WebSocket(message) => self.web_socket(said, message),
         }
     }
 

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use super::{Clock, Sink, json};
+use super::{Clock, Sink, json, said};
+use crate::dialog::Said;
 use crate::event::ProcessId;
 use crate::event::process::{Missed, ProcessInfo};
 use crate::stream::{Endpoint, Gap, Message, Origin, Payload};
@@ -15,7 +16,19 @@ const BUFFER: usize = 256 << 10;
 pub struct JsonLines<W> {
     out: W,
     lines: Vec<u8>,
+    /// Bytes of lines at which they are written.
+    room: usize,
     stamp: Stamp,
+}
+
+impl JsonLines<io::Sink> {
+    /// Keeps each line until it is looked at.
+    pub(super) fn to_look_at(clock: Clock) -> Self {
+        Self {
+            room: usize::MAX,
+            ..Self::new(io::sink(), clock)
+        }
+    }
 }
 
 impl<W: Write> JsonLines<W> {
@@ -24,6 +37,7 @@ impl<W: Write> JsonLines<W> {
         Self {
             out,
             lines: Vec::with_capacity(BUFFER + (64 << 10)),
+            room: BUFFER,
             stamp: Stamp::new(clock),
         }
     }
@@ -159,6 +173,20 @@ impl<W: Write> JsonLines<W> {
         line.end();
     }
 
+    /// Shows what was written and not handed on yet, and forgets it.
+    pub(super) fn take_written<T>(&mut self, look: impl FnOnce(&[u8]) -> T) -> T {
+        let seen = look(&self.lines);
+        self.lines.clear();
+        seen
+    }
+
+    fn write_out_if_full(&mut self) -> io::Result<()> {
+        match self.lines.len() >= self.room {
+            true => self.write_out(),
+            false => Ok(()),
+        }
+    }
+
     fn write_out(&mut self) -> io::Result<()> {
         let result = self.out.write_all(&self.lines);
         self.lines.clear();
@@ -208,10 +236,21 @@ impl<W: Write> Sink for JsonLines<W> {
             Message::Process(info) => self.process(info),
             Message::Shutdown(origin) => self.begin("tls.shutdown", Some(origin)).end(),
         }
-        if self.lines.len() >= BUFFER {
-            self.write_out()?;
+        self.write_out_if_full()
+    }
+
+    fn said(&mut self, said: &Said) -> io::Result<()> {
+        let Some(kind) = said::kind(&said.what) else {
+            return Ok(());
+        };
+        let mut line = self.begin(kind, Some(&said.origin));
+        if let Some(began_ns) = said::began_ns(&said.what) {
+            line.key("began");
+            self.time(began_ns);
         }
-        Ok(())
+        said::fields(said, &mut self.lines);
+        self.lines.extend_from_slice(b"}\n");
+        self.write_out_if_full()
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -1,22 +1,39 @@
 //! Outputs: one file per form. A sink prints messages and knows nothing of where they come from.
 
 mod clock;
+mod filter;
 mod human;
 mod json;
 mod jsonl;
 mod raw;
+mod said;
 
 use std::io;
 
+use crate::dialog::Said;
 use crate::stream::Message;
 
 pub use clock::Clock;
+pub use filter::{Filter, Filtered};
 pub use human::{Human, Style};
 pub use jsonl::JsonLines;
 pub use raw::Raw;
 
 /// The JSON Schema of every line that [`JsonLines`] writes.
 pub const LINES_SCHEMA: &str = include_str!("lines.schema.json");
+
+/// What is printed of what was captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// All of it, each byte as often as it has a meaning.
+    All,
+    /// HTTP exchanges, and the bytes of connections that speak something else.
+    Http,
+    /// Calls of models where they are recognised, HTTP exchanges otherwise, and the bytes of the rest.
+    Llm,
+    /// The bytes of all connections.
+    Raw,
+}
 
 /// Takes the messages of a run, in order.
 pub trait Sink {
@@ -26,9 +43,20 @@ pub trait Sink {
     /// The output failed; a broken pipe is the reader's wish to stop.
     fn message(&mut self, message: &Message<'_>) -> io::Result<()>;
 
+    /// Prints what was said, above the level of bytes.
+    ///
+    /// # Errors
+    /// As [`Self::message`].
+    fn said(&mut self, said: &Said) -> io::Result<()>;
+
     /// Writes out what is buffered: called whenever no message waits.
     ///
     /// # Errors
     /// As [`Self::message`].
     fn flush(&mut self) -> io::Result<()>;
+
+    /// Lines to which the user's filter could not be applied.
+    fn senseless(&self) -> u64 {
+        0
+    }
 }

@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 
 use super::Sink;
+use crate::dialog::Said;
 use crate::stream::Message;
 
 /// Writes payloads only.
@@ -24,6 +25,10 @@ impl<W: Write> Sink for Raw<W> {
             Message::Data { payload, .. } => self.out.write_all(&payload.bytes),
             _ => Ok(()),
         }
+    }
+
+    fn said(&mut self, _said: &Said) -> io::Result<()> {
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -8,6 +8,7 @@
 pub mod elf;
 mod random;
 pub mod scramble;
+mod skip;
 pub mod truth;
 
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use agentsight_testbins::{Testbin, Unbuilt};
 
 pub use random::Random;
+pub use skip::skip;
 
 /// The value of an `Option`, or a return from the test: `None` has been reported as a skip.
 macro_rules! require {
@@ -26,17 +28,6 @@ macro_rules! require {
     };
 }
 pub(crate) use require;
-
-/// Says that `what` is missing, and fails if nothing may be.
-pub fn skip<T>(what: &str) -> Option<T> {
-    let all = std::env::var_os("AGENTSIGHT_TEST_REQUIRE").is_some_and(|value| value == "all");
-    assert!(
-        !all,
-        "{what} is missing, and AGENTSIGHT_TEST_REQUIRE=all is set"
-    );
-    eprintln!("skipped: {what} missing");
-    None
-}
 
 /// Builds a sample program, or skips for want of a tool.
 pub fn testbin(program: &str, variant: &str) -> Option<Testbin> {

@@ -1,0 +1,370 @@
+//! A call of a model, from its request to the end of its answer.
+
+use serde_json::Value;
+
+use super::Shared;
+use super::body::Half;
+use super::history::Retry;
+use super::said::{Asked, CallName, CallReport, Lack, STALL_MS, STALLS_MAX, Stall, Timings, What};
+use crate::event::ProcessId;
+use crate::proto::content::Piece as Content;
+use crate::proto::{Outcome, RequestHead};
+use crate::semantics::thread::Place;
+use crate::semantics::{
+    Call, Delta, Dialect, Merge, Piece, Request, RequestView, Response, Target, recognise,
+};
+
+/// A call that has not ended.
+pub struct Calling {
+    name: CallName,
+    dialect: &'static dyn Dialect,
+    target: Target,
+    request: Request,
+    authority: Option<String>,
+    lacks: Vec<Lack>,
+    process: ProcessId,
+    /// Of method, target and body: the same question has the same.
+    question: [u8; 32],
+    thread: Place,
+    retry: Option<Retry>,
+    status: Option<u16>,
+    merge: Option<Box<dyn Merge>>,
+    error: Option<String>,
+    pace: Pace,
+}
+
+impl Calling {
+    /// What this request asks of a model; `None`: nothing.
+    pub fn recognise(
+        half: &Half<RequestHead>,
+        process: ProcessId,
+        shared: &mut Shared,
+    ) -> Option<Self> {
+        let head = &half.head;
+        let method = head.method.as_deref()?;
+        let (path, query) = path_of(head.target.as_deref()?);
+        let host = head.authority.as_deref().map(host_of).unwrap_or_default();
+        let body: Option<Value> = serde_json::from_slice(&half.body.bytes).ok();
+        let view = RequestView {
+            method,
+            path,
+            query,
+            host: &host,
+            fields: &head.fields,
+            body: body.as_ref(),
+        };
+        let (dialect, target) = recognise(&view)?;
+        let request = dialect.request(&target, body.as_ref().unwrap_or(&Value::Null));
+        shared.calls += 1;
+        shared.counts.calls += 1;
+        let name = CallName(shared.calls);
+        let question = digest(head, &half.body.bytes);
+        let history = &mut shared.history;
+        let (thread, retry) = history.ask(process, name, question, &request);
+        Some(Self {
+            name,
+            process,
+            question,
+            thread,
+            retry,
+            dialect,
+            target,
+            request,
+            authority: head.authority.clone(),
+            lacks: half.lacks.clone(),
+            status: None,
+            merge: None,
+            error: None,
+            pace: Pace::new(half.began_ns),
+        })
+    }
+
+    /// The question, as it is told when it is asked. `bytes`: of the request's body.
+    pub fn asked(&self, bytes: u64) -> Asked {
+        Asked {
+            name: self.name,
+            call: self.call(None),
+            authority: self.authority.clone(),
+            bytes,
+            thread: self.thread.clone(),
+            retry: self.retry,
+        }
+    }
+
+    fn call(&self, response: Option<Response>) -> Call {
+        Call {
+            provider: self.target.provider.clone(),
+            operation: self.target.operation,
+            request: self.request.clone(),
+            response,
+        }
+    }
+
+    /// An answer in pieces was asked for.
+    pub fn streams(&self) -> bool {
+        self.request.stream
+    }
+
+    /// All of the request has passed.
+    pub fn sent(&mut self, at_ns: u64) {
+        self.pace.sent_ns = Some(at_ns);
+    }
+
+    /// The head of the answer is there.
+    pub fn answered(&mut self, status: Option<u16>, at_ns: u64) {
+        self.status = status;
+        self.pace.headers_ns = Some(at_ns);
+    }
+
+    /// No answer will come.
+    pub fn unanswered(&mut self, why: &str) {
+        self.error = Some(format!("no answer: {why}"));
+    }
+
+    /// Takes the next piece of the answer, and tells what is new. Returns whether it was one.
+    pub fn take(&mut self, piece: &Content<'_>, at_ns: u64, told: &mut Vec<What>) -> bool {
+        let piece = match piece {
+            Content::Sse(event) => Piece::Sse {
+                event: event.event,
+                data: event.data,
+            },
+            Content::Line(bytes) | Content::Element(bytes) => Piece::Json(bytes),
+            Content::Aws(message) => Piece::Aws {
+                kind: message.kind().unwrap_or_default(),
+                class: message.class().unwrap_or_default(),
+                payload: message.payload,
+            },
+            Content::Bytes(_) | Content::Fault(_) | Content::Gap(_) => return false,
+        };
+        let (dialect, target) = (self.dialect, &self.target);
+        let merge = self.merge.get_or_insert_with(|| dialect.merge(target));
+        let (name, pace) = (self.name, &mut self.pace);
+        merge.piece(&piece, &mut |delta: Delta| {
+            pace.heard(at_ns);
+            told.push(What::Delta { call: name, delta });
+        })
+    }
+
+    /// What came of it. `answer`: the body of an answer in one piece, and how it ended; `None`: there was none.
+    pub fn report(
+        mut self: Box<Self>,
+        answer: Option<(&[u8], Outcome)>,
+        lacks: Vec<Lack>,
+        at_ns: u64,
+        shared: &mut Shared,
+    ) -> CallReport {
+        let merged = self.merge.take().map(Merge::finish);
+        let response = match (merged, answer) {
+            (Some(merged), _) => Some(merged),
+            (None, Some((bytes, _))) => self.whole(bytes),
+            (None, None) => None,
+        };
+        let outcome = answer.map(|(_, outcome)| outcome);
+        if self.error.is_none() {
+            self.error = self.fault(response.as_ref(), outcome);
+        }
+        let history = &mut shared.history;
+        if let Some(response) = &response {
+            history.answer(
+                self.process,
+                self.name,
+                &self.thread,
+                &self.request,
+                response,
+            );
+        }
+        history.end(self.process, self.question, self.error.is_some());
+        let mut incomplete = std::mem::take(&mut self.lacks);
+        incomplete.extend(lacks);
+        CallReport {
+            name: self.name,
+            dialect: self.dialect.name(),
+            authority: self.authority.clone(),
+            call: self.call(response),
+            status: self.status,
+            thread: self.thread.clone(),
+            retry: self.retry,
+            timings: self.pace.timings(at_ns),
+            error: self.error,
+            incomplete,
+        }
+    }
+
+    /// An answer in one piece.
+    fn whole(&mut self, bytes: &[u8]) -> Option<Response> {
+        if bytes.is_empty() {
+            return None;
+        }
+        match serde_json::from_slice(bytes) {
+            Ok(body) => {
+                let status = self.status.unwrap_or_default();
+                Some(self.dialect.response(&self.target, status, &body))
+            }
+            Err(error) => {
+                if self.status.is_some_and(|status| status < 400) {
+                    self.error = Some(format!("the answer is no JSON: {error}"));
+                }
+                None
+            }
+        }
+    }
+
+    /// What is wrong with an answer.
+    fn fault(&self, response: Option<&Response>, outcome: Option<Outcome>) -> Option<String> {
+        let said = response.and_then(|response| response.error.as_ref());
+        let status = self.status.filter(|status| *status >= 400);
+        let words: Vec<String> = [
+            status.map(|status| format!("HTTP {status}")),
+            said.and_then(|error| error.kind.clone()),
+            said.and_then(|error| error.message.clone()),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        if !words.is_empty() {
+            return Some(words.join(": "));
+        }
+        match outcome {
+            Some(Outcome::Reset(code)) => {
+                Some(format!("the answer was cut off: reset, code {code}"))
+            }
+            Some(Outcome::CutOff) => Some("the answer was cut off".to_owned()),
+            Some(Outcome::Broken(fault)) => Some(format!("the answer is broken: {}", fault.what)),
+            _ if response.is_some_and(|response| !response.is_complete) => {
+                Some("the stream ended before the answer did".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// How fast an answer comes.
+struct Pace {
+    began_ns: u64,
+    sent_ns: Option<u64>,
+    headers_ns: Option<u64>,
+    first_ns: Option<u64>,
+    last_ns: Option<u64>,
+    deltas: u64,
+    stalls: Vec<Stall>,
+}
+
+impl Pace {
+    fn new(began_ns: u64) -> Self {
+        Self {
+            began_ns,
+            sent_ns: None,
+            headers_ns: None,
+            first_ns: None,
+            last_ns: None,
+            deltas: 0,
+            stalls: Vec::new(),
+        }
+    }
+
+    fn ms(&self, at_ns: u64) -> f64 {
+        at_ns.saturating_sub(self.began_ns) as f64 / 1e6
+    }
+
+    /// Something new came.
+    fn heard(&mut self, at_ns: u64) {
+        self.deltas += 1;
+        self.first_ns.get_or_insert(at_ns);
+        if let Some(last) = self.last_ns.replace(at_ns) {
+            let ms = at_ns.saturating_sub(last) as f64 / 1e6;
+            if ms >= STALL_MS {
+                let at_ms = self.ms(last);
+                self.stall(Stall { at_ms, ms });
+            }
+        }
+    }
+
+    /// Keeps the longest.
+    fn stall(&mut self, stall: Stall) {
+        self.stalls.push(stall);
+        if self.stalls.len() > STALLS_MAX {
+            let shortest = self.stalls.iter().enumerate();
+            let shortest = shortest.min_by(|(_, a), (_, b)| a.ms.total_cmp(&b.ms));
+            if let Some((at, _)) = shortest {
+                self.stalls.remove(at);
+            }
+        }
+    }
+
+    fn timings(&self, end_ns: u64) -> Timings {
+        let ms = |at: Option<u64>| at.map(|at| self.ms(at));
+        Timings {
+            began_ns: self.began_ns,
+            request_sent_ms: ms(self.sent_ns),
+            headers_ms: ms(self.headers_ns),
+            first_token_ms: ms(self.first_ns),
+            last_token_ms: ms(self.last_ns),
+            end_ms: self.ms(end_ns),
+            deltas: self.deltas,
+            stalls: self.stalls.clone(),
+        }
+    }
+}
+
+/// Of a question, to know it again.
+fn digest(head: &RequestHead, body: &[u8]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    for part in [&head.method, &head.target] {
+        hasher.update(part.as_deref().unwrap_or_default().as_bytes());
+        hasher.update(b" ");
+    }
+    hasher.update(body);
+    *hasher.finalize().as_bytes()
+}
+
+/// Path and query of a request's target, which a proxy gets with scheme and host (RFC 9112 section 3.2.2).
+fn path_of(target: &str) -> (&str, &str) {
+    let local = match target.split_once("://") {
+        Some((_, rest)) => rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/"),
+        None => target,
+    };
+    let local = local.split('#').next().unwrap_or(local);
+    local.split_once('?').unwrap_or((local, ""))
+}
+
+/// A host without its port, in lower case.
+fn host_of(authority: &str) -> String {
+    let authority = authority.rsplit('@').next().unwrap_or(authority);
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    };
+    host.to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A call through a proxy, or to a port of its own, would not be recognised.
+    #[test]
+    fn targets_and_hosts() {
+        assert_eq!(path_of("/v1/x?a=b?c#d"), ("/v1/x", "a=b?c"));
+        assert_eq!(path_of("https://h:1/v1"), ("/v1", ""));
+        assert_eq!(path_of("http://h"), ("/", ""));
+        assert_eq!(host_of("API.openai.com:443"), "api.openai.com");
+        assert_eq!(host_of("[::1]:8080"), "[::1]");
+        assert_eq!(host_of("[::1]"), "[::1]");
+    }
+
+    /// Stalls beyond the bound would push out longer ones.
+    #[test]
+    fn the_longest_stalls_are_kept() {
+        let mut pace = Pace::new(0);
+        let mut at = 0;
+        pace.heard(at);
+        for n in 1..=40_u64 {
+            at += n * 1_000_000_000;
+            pace.heard(at);
+        }
+        let timings = pace.timings(at);
+        assert_eq!(timings.stalls.len(), STALLS_MAX);
+        assert!(timings.stalls.iter().all(|stall| stall.ms >= 25_000.0));
+        assert_eq!(timings.deltas, 41);
+    }
+}

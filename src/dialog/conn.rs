@@ -1,0 +1,249 @@
+//! One connection: its decoder, and the exchanges that are open on it.
+
+use std::collections::BTreeMap;
+
+use super::exchange::Exchange;
+use super::said::{Role, Said, What, WsMessage};
+use super::{Reading, Shared};
+use crate::event::ProcessId;
+use crate::proto::connection::Connection;
+use crate::proto::{Decoder, ExchangeId, Item, Limits, Party};
+use crate::stream::Origin;
+
+/// A connection.
+pub struct Conn {
+    decoder: Connection,
+    exchanges: Exchanges,
+}
+
+impl Conn {
+    /// `from_start`: nothing of it was missed.
+    pub fn new(limits: Limits, from_start: bool) -> Self {
+        Self {
+            decoder: Connection::new(limits, from_start),
+            exchanges: Exchanges::default(),
+        }
+    }
+
+    /// Bytes have passed.
+    pub fn data(
+        &mut self,
+        from: Party,
+        bytes: &[u8],
+        origin: &Origin,
+        shared: &mut Shared,
+        out: &mut Vec<Said>,
+    ) {
+        let mut teller = Teller::new(origin, shared, out);
+        let exchanges = &mut self.exchanges;
+        self.decoder.data(from, origin.ts_ns, bytes, &mut |item| {
+            exchanges.take(item, &mut teller);
+        });
+    }
+
+    /// Bytes are missing.
+    pub fn gap(
+        &mut self,
+        from: Party,
+        bytes: Option<u64>,
+        origin: &Origin,
+        shared: &mut Shared,
+        out: &mut Vec<Said>,
+    ) {
+        let mut teller = Teller::new(origin, shared, out);
+        let exchanges = &mut self.exchanges;
+        self.decoder.gap(from, origin.ts_ns, bytes, &mut |item| {
+            exchanges.take(item, &mut teller);
+        });
+    }
+
+    /// One direction has ended.
+    pub fn end(&mut self, from: Party, origin: &Origin, shared: &mut Shared, out: &mut Vec<Said>) {
+        let mut teller = Teller::new(origin, shared, out);
+        let exchanges = &mut self.exchanges;
+        self.decoder.end(from, origin.ts_ns, &mut |item| {
+            exchanges.take(item, &mut teller);
+        });
+    }
+
+    /// It is over; `why` is for what is open on it.
+    pub fn close(
+        mut self,
+        why: &'static str,
+        origin: &Origin,
+        shared: &mut Shared,
+        out: &mut Vec<Said>,
+    ) {
+        let mut teller = Teller::new(origin, shared, out);
+        teller.why = why;
+        let exchanges = &mut self.exchanges;
+        for from in [Party::Local, Party::Peer] {
+            self.decoder.end(from, origin.ts_ns, &mut |item| {
+                exchanges.take(item, &mut teller);
+            });
+        }
+        for (_, exchange) in std::mem::take(&mut self.exchanges.open) {
+            exchange.give_up(&mut teller);
+        }
+    }
+
+    /// Whether its bytes are decoded.
+    pub fn reading(&self) -> Reading {
+        match self.decoder.is_recognised() {
+            Some(true) => Reading::Decoded,
+            Some(false) => Reading::Opaque,
+            None => Reading::Open,
+        }
+    }
+}
+
+/// Tells what was said, and with whose bytes.
+pub struct Teller<'t> {
+    origin: &'t Origin,
+    /// What all connections share.
+    pub shared: &'t mut Shared,
+    out: &'t mut Vec<Said>,
+    /// Why a half that is cut off does not go on.
+    pub why: &'static str,
+}
+
+impl<'t> Teller<'t> {
+    fn new(origin: &'t Origin, shared: &'t mut Shared, out: &'t mut Vec<Said>) -> Self {
+        Self {
+            origin,
+            shared,
+            out,
+            why: "its direction of the connection ended",
+        }
+    }
+
+    /// Tells one thing.
+    pub fn tell(&mut self, at_ns: u64, exchange: &Exchange, what: What) {
+        self.say(
+            at_ns,
+            exchange.id,
+            exchange.role(),
+            exchange.is_understood(),
+            what,
+        );
+    }
+
+    /// The same, of an exchange that is taken apart.
+    pub fn say(
+        &mut self,
+        at_ns: u64,
+        exchange: ExchangeId,
+        role: Role,
+        is_understood: bool,
+        what: What,
+    ) {
+        let origin = Origin {
+            ts_ns: at_ns,
+            ..self.origin.clone()
+        };
+        self.out.push(Said {
+            origin,
+            exchange,
+            role,
+            is_understood,
+            what,
+        });
+    }
+
+    /// Whose connection it is.
+    pub fn process(&self) -> ProcessId {
+        self.origin.process
+    }
+
+    /// When the last bytes passed.
+    pub fn now_ns(&self) -> u64 {
+        self.origin.ts_ns
+    }
+}
+
+/// Those of a connection that have not ended.
+#[derive(Default)]
+struct Exchanges {
+    open: BTreeMap<ExchangeId, Exchange>,
+}
+
+impl Exchanges {
+    fn take(&mut self, item: Item<'_>, teller: &mut Teller<'_>) {
+        match item {
+            Item::Request {
+                id,
+                from,
+                head,
+                at_ns,
+            } => {
+                let exchange = self.exchange(id, from);
+                exchange.request_begins(head, at_ns, teller);
+            }
+            Item::Response {
+                id,
+                from,
+                head,
+                at_ns,
+            } => {
+                let exchange = self.exchange(id, from.other());
+                exchange.response_begins(head, at_ns, teller);
+            }
+            Item::Body {
+                id,
+                side,
+                bytes,
+                at_ns,
+            } => self.with(id, |exchange| exchange.body(side, bytes, at_ns, teller)),
+            Item::Gap {
+                id,
+                side,
+                bytes,
+                at_ns,
+            } => self.with(id, |exchange| exchange.gap(side, bytes, at_ns, teller)),
+            Item::Trailers {
+                id, side, fields, ..
+            } => self.with(id, |exchange| exchange.trailers(side, fields)),
+            Item::End {
+                id,
+                side,
+                outcome,
+                at_ns,
+            } => {
+                self.with(id, |exchange| exchange.end(side, outcome, at_ns, teller));
+                if self.open.get(&id).is_some_and(Exchange::is_over) {
+                    self.open.remove(&id);
+                }
+            }
+            Item::Upgraded { id, .. } => self.with(id, Exchange::upgrade),
+            Item::WebSocket {
+                id,
+                from,
+                message,
+                at_ns,
+            } => self.with(id, |exchange| {
+                let message = WsMessage {
+                    from,
+                    kind: message.kind,
+                    bytes: message.bytes.to_vec(),
+                    is_incomplete: message.missing.is_some(),
+                };
+                exchange.web_socket(message, at_ns, teller);
+            }),
+            Item::Unrecognised { bytes, .. } => {
+                let unrecognised = &mut teller.shared.counts.unrecognised;
+                *unrecognised = unrecognised.saturating_add(bytes.unwrap_or(0));
+            }
+        }
+    }
+
+    fn exchange(&mut self, id: ExchangeId, client: Party) -> &mut Exchange {
+        let exchange = self.open.entry(id);
+        exchange.or_insert_with(|| Exchange::new(id, client))
+    }
+
+    fn with(&mut self, id: ExchangeId, act: impl FnOnce(&mut Exchange)) {
+        if let Some(exchange) = self.open.get_mut(&id) {
+            act(exchange);
+        }
+    }
+}

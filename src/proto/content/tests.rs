@@ -1,0 +1,229 @@
+use std::io::Write;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::proto::Field;
+use crate::proto::cuts::{every_way, pieces};
+
+/// Pieces as they are kept for comparing: bytes joined, the others printed.
+#[derive(Debug, Default, PartialEq)]
+struct Said {
+    bytes: Vec<u8>,
+    pieces: Vec<String>,
+}
+
+impl Said {
+    fn take(&mut self, piece: Piece<'_>) {
+        match piece {
+            Piece::Bytes(bytes) => self.bytes.extend_from_slice(bytes),
+            Piece::Sse(event) => self.pieces.push(format!("event {}", event.data)),
+            Piece::Line(line) => self
+                .pieces
+                .push(format!("line {}", String::from_utf8_lossy(line))),
+            Piece::Element(one) => {
+                self.pieces
+                    .push(format!("element {}", String::from_utf8_lossy(one)));
+            }
+            Piece::Aws(message) => self.pieces.push(format!("aws {:?}", message.kind())),
+            Piece::Fault(fault) => self.pieces.push(format!("fault {}", fault.what)),
+            Piece::Gap(bytes) => self.pieces.push(format!("gap {bytes:?}")),
+        }
+    }
+}
+
+fn head(fields: &[(&str, &str)]) -> Fields {
+    let fields = fields.iter().map(|(name, value)| Field {
+        name: (*name).into(),
+        value: Some((*value).into()),
+    });
+    Fields(fields.collect())
+}
+
+fn read(fields: &Fields, expected: Option<Framing>, pieces: &[&[u8]]) -> Said {
+    let mut said = Said::default();
+    let mut content = Content::new(fields, Limits::default());
+    if let Some(framing) = expected {
+        content.expect(framing);
+    }
+    for piece in pieces {
+        content.push(piece, &mut |piece| said.take(piece));
+    }
+    content.finish(true, &mut |piece| said.take(piece));
+    assert!(content.framing().is_some() || said.bytes.is_empty());
+    said
+}
+
+fn gzip(text: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(text).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn aws() -> Vec<u8> {
+    use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
+    let kind = HeaderValue::String("messageStart".into());
+    let message = Message::new("{}").add_header(Header::new(":event-type", kind));
+    let mut bytes = Vec::new();
+    aws_smithy_eventstream::frame::write_message_to(&message, &mut bytes).unwrap();
+    bytes
+}
+
+const EVENTS: &[u8] = b"data: a\n\ndata: b\n\n";
+
+/// Messages of some answer are not told apart, since its type is written otherwise or missing.
+#[test]
+fn types_and_first_bytes_decide_how_content_is_divided() {
+    let aws = aws();
+    let cases: [(&str, &[u8], &[&str]); 15] = [
+        ("text/event-stream", EVENTS, &["event a", "event b"]),
+        (
+            "Text/Event-Stream;charset=utf-8",
+            EVENTS,
+            &["event a", "event b"],
+        ),
+        ("", EVENTS, &["event a", "event b"]),
+        ("text/plain", b"event: x\ndata: a\n\n", &["event a"]),
+        ("application/json", EVENTS, &["event a", "event b"]),
+        ("text/plain", b": hi\n\ndata: a\n\n", &["event a"]),
+        ("text/plain", b"dat", &[]),
+        ("text/html", EVENTS, &[]),
+        ("application/json", b"{\"data\":1}", &[]),
+        (
+            "application/x-ndjson",
+            b"{\"a\":1}\n{}",
+            &["line {\"a\":1}", "line {}"],
+        ),
+        ("application/stream+json", b"{}\n", &["line {}"]),
+        (
+            "application/vnd.amazon.eventstream",
+            &aws,
+            &["aws Some(\"messageStart\")"],
+        ),
+        ("", &aws, &["aws Some(\"messageStart\")"]),
+        (
+            "application/octet-stream",
+            b"\0\0\0\0\0\0\0\0\0\0\0\0\0",
+            &[],
+        ),
+        (
+            "text/event-stream",
+            b" {\"error\":{}}",
+            &["fault JSON, though its head says that it is a stream of events"],
+        ),
+    ];
+    for (name, body, pieces) in cases {
+        let fields = match name {
+            "" => head(&[]),
+            name => head(&[("content-type", name)]),
+        };
+        let said = every_way(body, |pieces| read(&fields, None, pieces));
+        assert_eq!(said.bytes, body, "{name}");
+        assert_eq!(said.pieces, pieces, "{name}");
+    }
+}
+
+/// A streamed array is not divided although its reader knows that it is one.
+#[test]
+fn who_knows_better_is_heard_unless_the_type_says_otherwise() {
+    let json = head(&[("content-type", "application/json")]);
+    let body = b"[{\"a\":1},\n{\"b\":2}]";
+    let said = every_way(body, |pieces| read(&json, Some(Framing::JsonArray), pieces));
+    assert_eq!(said.pieces, ["element {\"a\":1}", "element {\"b\":2}"]);
+    let events = head(&[("content-type", "text/event-stream")]);
+    let said = every_way(EVENTS, |pieces| {
+        read(&events, Some(Framing::JsonArray), pieces)
+    });
+    assert_eq!(said.pieces, ["event a", "event b"]);
+}
+
+/// Compressed answers are not told apart.
+#[test]
+fn coded_content_is_divided() {
+    let fields = head(&[
+        ("content-type", "text/event-stream"),
+        ("content-encoding", "gzip"),
+    ]);
+    let said = every_way(&gzip(EVENTS), |pieces| read(&fields, None, pieces));
+    assert_eq!(
+        (said.bytes, said.pieces),
+        (EVENTS.into(), vec!["event a".into(), "event b".into()])
+    );
+    let said = every_way(EVENTS, |pieces| read(&fields, None, pieces));
+    let told = "fault not coded, though its head says so";
+    assert_eq!(said.pieces, [told, "event a", "event b"]);
+}
+
+/// A loss is passed over in silence, or the events behind it are lost as well.
+#[test]
+fn gaps_are_told_and_passed_where_that_can_be() {
+    let gapped = |fields: &[(&str, &str)], left: &[u8], right: &[u8]| {
+        let mut said = Said::default();
+        let mut content = Content::new(&head(fields), Limits::default());
+        content.push(left, &mut |piece| said.take(piece));
+        content.gap(Some(7), &mut |piece| said.take(piece));
+        content.push(right, &mut |piece| said.take(piece));
+        content.finish(true, &mut |piece| said.take(piece));
+        said.pieces.retain(|piece| !piece.starts_with("fault"));
+        (said, content.undecoded())
+    };
+    let events = ("content-type", "text/event-stream");
+    let (said, undecoded) = gapped(&[events], b"data: a\n\ndata: b", b"c\n\ndata: d\n\n");
+    assert_eq!(
+        said.pieces,
+        ["event a", "event b", "gap Some(7)", "event d"]
+    );
+    assert_eq!(undecoded, 0);
+    let coded = gzip(EVENTS);
+    let fields = [events, ("content-encoding", "gzip")];
+    let (said, undecoded) = gapped(&fields, &coded[..12], &coded[19..]);
+    assert_eq!(said.pieces, ["gap Some(7)"]);
+    assert_eq!(undecoded, coded.len() as u64 - 19);
+    let (said, _) = gapped(&[], b"", EVENTS);
+    assert_eq!(said.pieces, ["gap Some(7)"]);
+    assert_eq!(said.bytes, EVENTS);
+}
+
+/// A thousand idle connections take megabytes.
+#[test]
+fn idle_content_is_small() {
+    let fields = head(&[
+        ("content-type", "text/event-stream"),
+        ("content-encoding", "br"),
+    ]);
+    let mut content = Content::new(&fields, Limits::default());
+    assert_eq!(content.held(), 0);
+    assert!(size_of::<Content>() <= 256, "{}", size_of::<Content>());
+    let fields = head(&[("content-type", "text/event-stream")]);
+    content = Content::new(&fields, Limits::default());
+    content.push(EVENTS, &mut |_| ());
+    assert!(content.held() <= 512, "{}", content.held());
+}
+
+proptest! {
+    /// Bytes of a stranger make a decoder panic, or read otherwise in other pieces.
+    #[test]
+    fn any_bytes_are_read(
+        choice in any::<u8>(),
+        cut in any::<u8>(),
+        bytes in prop::collection::vec(any::<u8>(), 0..200),
+    ) {
+        let mut data = vec![choice, cut];
+        data.extend(&bytes);
+        fuzz_content(&data);
+        data.truncate(2);
+        data.extend(gzip(&bytes));
+        fuzz_content(&data);
+    }
+
+    /// Some plain body comes out changed.
+    #[test]
+    fn bytes_are_always_given(
+        bytes in prop::collection::vec(any::<u8>(), 0..300),
+        name in prop::sample::select(vec!["text/event-stream", "", "text/plain", "application/jsonl"]),
+        sizes in prop::collection::vec(1usize..50, 1..9),
+    ) {
+        let said = read(&head(&[("content-type", name)]), None, &pieces(&bytes, &sizes));
+        prop_assert_eq!(said.bytes, bytes);
+    }
+}

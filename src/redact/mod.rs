@@ -1,0 +1,296 @@
+//! Secrets out, before any sink sees them: values of credential headers and fields, and texts with the
+//! shape of well-known keys. On by default. What is one is said in `rules.json` ([`rules`]).
+//!
+//! A secret keeps its length, so offsets stay true, and shows a tag that is the same for the same
+//! secret in one run and says nothing about it otherwise. What is masked stays as it is when it is masked again.
+//!
+//! Streams are masked as they are sent ([`Redactor::mask`]): a secret that crosses the border of two chunks is masked
+//! on both sides, but for the few bytes that came before it could be recognised. Of what has been decoded (fields,
+//! paths, JSON, text, [`Redactor::stream_text`]), nothing is shown before it is known to be none.
+//!
+//! What it cannot do: HTTP/2 headers are compressed (HPACK), compressed bodies are too; neither can be
+//! masked in place. A recording of such traffic holds its secrets. Numbers are masked in decoded JSON only, and a
+//! secret with escapes in it has another tag there than where it is masked as sent.
+
+mod chunks;
+mod ending;
+pub mod example;
+mod hints;
+mod json;
+mod named;
+mod pieces;
+pub mod rules;
+mod said;
+mod scan;
+mod worth;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::error::Result;
+use crate::event::Direction;
+use crate::stream::Message;
+
+use chunks::Chunks;
+use ending::{Ending, Open};
+use pieces::Pieces;
+use scan::{Scanner, Scratch, Span};
+
+pub use pieces::TextKey;
+pub use rules::{Level, Rule, Rules};
+
+/// Makes equal secrets have equal tags, which tell nothing else; by chance, or by a recording's header.
+pub type TagKey = [u8; 32];
+
+/// Masks secrets in all messages of a run.
+pub struct Redactor {
+    scanner: Arc<Scanner>,
+    chunks: Chunks,
+    pieces: Pieces,
+    scratch: Scratch,
+    pen: Pen,
+}
+
+/// A secret that [`Redactor::find`] found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found<'r> {
+    /// By this rule.
+    pub rule: &'r str,
+    /// In bytes.
+    pub range: std::ops::Range<usize>,
+}
+
+impl Redactor {
+    /// A redactor with our rules of the default level, and this key for its tags.
+    ///
+    /// # Errors
+    /// A rule is broken; the tests keep that from shipping.
+    pub fn new(tag_key: TagKey) -> Result<Self> {
+        Self::with_rules(Rules::new(Level::Default)?, tag_key)
+    }
+
+    /// A redactor with these rules.
+    ///
+    /// # Errors
+    /// A rule is broken.
+    pub fn with_rules(rules: Rules, tag_key: TagKey) -> Result<Self> {
+        let scanner = Arc::new(Scanner::new(rules)?);
+        Ok(Self::with_scanner(scanner, tag_key))
+    }
+
+    fn with_scanner(scanner: Arc<Scanner>, tag_key: TagKey) -> Self {
+        Self {
+            scanner,
+            chunks: Chunks::default(),
+            pieces: Pieces::default(),
+            scratch: Scratch::default(),
+            pen: Pen { tag_key, masked: 0 },
+        }
+    }
+
+    /// Secrets masked so far.
+    pub fn masked(&self) -> u64 {
+        self.pen.masked
+    }
+
+    /// The rules in use.
+    pub fn rules(&self) -> &Rules {
+        self.scanner.rules()
+    }
+
+    /// Masks the secrets of one message in place.
+    pub fn apply(&mut self, message: &mut Message<'_>) {
+        match message {
+            Message::Data { origin, payload } => {
+                let key = (origin.conn.0, payload.direction);
+                self.mask(key, payload.offset, &mut payload.bytes);
+            }
+            Message::Close { origin, .. } => self.forget(origin.conn.0),
+            Message::Endpoint { .. }
+            | Message::Gap { .. }
+            | Message::Missed(_)
+            | Message::Open { .. }
+            | Message::Process(_)
+            | Message::Shutdown(_) => {}
+        }
+    }
+
+    /// Nothing more comes of this connection.
+    pub fn forget(&mut self, conn: u64) {
+        self.chunks.forget(conn);
+    }
+
+    /// Masks the secrets of one chunk of a connection's direction, which is at `offset` in its stream. Bytes
+    /// that are lent stay as they are: with a secret in them, they are replaced by bytes of their own.
+    pub fn mask(&mut self, key: (u64, Direction), offset: u64, bytes: &mut Cow<'_, [u8]>) {
+        let Self {
+            scanner,
+            chunks,
+            scratch,
+            pen,
+            ..
+        } = self;
+        chunks.mask(scanner, scratch, pen, key, offset, bytes);
+    }
+
+    /// Masks the value of a field of a head (a header); of its name, case does not matter.
+    pub fn field(&mut self, name: &str, value: &mut String) {
+        let is_secret = match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            true => self.scanner.is_secret_header(&name.to_ascii_lowercase()),
+            false => self.scanner.is_secret_header(name),
+        };
+        if !is_secret {
+            return self.text(value);
+        }
+        if let named::Look::Value(found) = named::field(value.as_bytes()) {
+            let end = value.trim_ascii_end().len();
+            self.overwrite(value, found.start, end);
+        }
+    }
+
+    /// Masks the secrets in a request's target: its path and query.
+    pub fn target(&mut self, target: &mut String) {
+        self.text(target);
+    }
+
+    /// Masks the secrets in any text that is whole.
+    pub fn text(&mut self, text: &mut String) {
+        self.scanner.scan(text.as_bytes(), 0, 0, &mut self.scratch);
+        if self.scratch.spans.is_empty() {
+            return;
+        }
+        let mut bytes = std::mem::take(text).into_bytes();
+        for span in &self.scratch.spans {
+            self.pen.mask_whole(&mut bytes, span);
+        }
+        *text = into_text(bytes);
+    }
+
+    /// Masks the values of secret keys, and the secrets in all strings. What is no string stays as it is, but for large
+    /// numbers of secret keys.
+    pub fn json(&mut self, value: &mut Value) {
+        let scanner = Arc::clone(&self.scanner);
+        json::walk(value, scanner.keys(), self);
+    }
+
+    /// Masks a piece of a text that comes in pieces. Its end is held back while it may be the beginning of a secret, and
+    /// comes with a later piece or with [`Self::flush`].
+    pub fn stream_text(&mut self, key: TextKey, piece: &mut String) {
+        let Self {
+            scanner,
+            pieces,
+            scratch,
+            pen,
+            ..
+        } = self;
+        pieces.push(scanner, scratch, pen, key, piece);
+    }
+
+    /// The text has ended: what was held back.
+    pub fn flush(&mut self, key: TextKey) -> String {
+        let Self {
+            scanner,
+            pieces,
+            scratch,
+            pen,
+            ..
+        } = self;
+        pieces.flush(scanner, scratch, pen, key)
+    }
+
+    /// The secrets of a whole text.
+    pub fn find(&self, text: &[u8]) -> Vec<Found<'_>> {
+        let rules = self.scanner.rules().all();
+        let spans = self.scanner.secrets(text);
+        let found = |span: &Span| {
+            let rule = rules.get(span.rule).map_or("", |rule| rule.id.as_str());
+            let range = span.range();
+            Found { rule, range }
+        };
+        spans.iter().map(found).collect()
+    }
+
+    /// Masks a part of a text, unless it is masked already.
+    fn overwrite(&mut self, text: &mut String, start: usize, end: usize) {
+        let secret = text.as_bytes().get(start..end).unwrap_or_default();
+        if secret.is_empty() || worth::is_masked(secret) {
+            return;
+        }
+        let mut bytes = std::mem::take(text).into_bytes();
+        let (rule, is_open, ending) = (0, false, Ending::Line);
+        let span = Span {
+            start,
+            end,
+            rule,
+            ending,
+            is_open,
+        };
+        self.pen.mask_whole(&mut bytes, &span);
+        *text = into_text(bytes);
+    }
+}
+
+impl json::Visit for Redactor {
+    fn text(&mut self, text: &mut String) {
+        Redactor::text(self, text);
+    }
+
+    fn secret(&mut self, name: &str, text: &mut String) {
+        if scan::is_worth(
+            name.as_bytes(),
+            named::Trust::Quoted,
+            text.as_bytes(),
+            false,
+        ) {
+            self.overwrite(text, 0, text.trim_ascii_end().len());
+        } else {
+            Redactor::text(self, text);
+        }
+    }
+}
+
+/// Secrets end where characters do; a rule of a user may see that otherwise.
+fn into_text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
+/// Writes over secrets.
+struct Pen {
+    tag_key: TagKey,
+    /// How many.
+    masked: u64,
+}
+
+impl Pen {
+    fn tag(&self, secret: &[u8]) -> u32 {
+        let hash = blake3::keyed_hash(&self.tag_key, secret);
+        let [a, b, c, d, ..] = *hash.as_bytes();
+        u32::from_le_bytes([a, b, c, d])
+    }
+
+    fn mask_whole(&mut self, text: &mut [u8], span: &Span) {
+        let Some(secret) = text.get_mut(span.range()) else {
+            return;
+        };
+        let tag = self.tag(secret);
+        overwrite(secret, Some(tag));
+        self.masked += 1;
+    }
+}
+
+/// `<redacted:1a2b3c4d>` and stars where that fits, else stars.
+fn overwrite(target: &mut [u8], tag: Option<u32>) {
+    target.fill(b'*');
+    let label = tag.map(|tag| format!("<redacted:{tag:08x}>"));
+    if let Some(label) = label
+        && let Some(start) = target.get_mut(..label.len())
+    {
+        start.copy_from_slice(label.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests;

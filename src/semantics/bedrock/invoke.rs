@@ -1,0 +1,232 @@
+//! `InvokeModel`: each model takes and gives the JSON of its maker. Which one it is shows in the shape of what is said, not
+//! in the model's name, which may be any ARN.
+
+use serde_json::Value;
+
+use super::super::anthropic::{self, MessageMerge};
+use super::super::cohere;
+use super::super::dialect::{Delta, Dialect, Merge, Piece, RequestView, Target};
+use super::super::json;
+use super::super::model::{Operation, ProviderError, Request, Response};
+use super::converse::{self, ConverseMerge};
+use super::flat::{self, FlatMerge};
+
+type Out<'o> = &'o mut dyn FnMut(Delta);
+
+/// See [`super::INVOKE`] and [`super::INVOKE_STREAM`].
+#[derive(Clone, Copy, Debug)]
+pub struct Invoke {
+    pub(super) stream: bool,
+}
+
+impl Dialect for Invoke {
+    fn name(&self) -> &'static str {
+        match self.stream {
+            false => "Bedrock InvokeModel",
+            true => "Bedrock InvokeModelWithResponseStream",
+        }
+    }
+
+    fn claims(&self, request: &RequestView<'_>) -> Option<Target> {
+        let verb = match self.stream {
+            false => "invoke",
+            true => "invoke-with-response-stream",
+        };
+        let target = super::target(request, verb)?;
+        let operation = request.body.map_or(Operation::Chat, operation);
+        Some(Target {
+            operation,
+            ..target
+        })
+    }
+
+    fn request(&self, target: &Target, body: &Value) -> Request {
+        let has = |name: &str| body.get(name).is_some();
+        let request = match () {
+            () if has("anthropic_version") && has("messages") => anthropic::request(target, body),
+            () if is_converse(body) => converse::request(target, body),
+            () if has("texts") || has("query") => cohere::request(target, body),
+            () if has("message") => cohere::request_v1(target, body),
+            () => flat::request(target, body),
+        };
+        Request {
+            stream: self.stream,
+            ..request
+        }
+    }
+
+    fn response(&self, target: &Target, status: u16, body: &Value) -> Response {
+        if status >= 400 {
+            return json::failed(body);
+        }
+        let is_object = |name: &str| body.get(name).is_some_and(Value::is_object);
+        let is_list = |name: &str| body.get(name).is_some_and(Value::is_array);
+        let is_text = |name: &str| body.get(name).is_some_and(Value::is_string);
+        match () {
+            () if is_object("output") => converse::response(status, body),
+            () if is_list("content") => anthropic::response(status, body),
+            () if is_text("completion") && is_text("type") => {
+                anthropic::COMPLETE.response(target, status, body)
+            }
+            () if body.get("response_type").is_some()
+                || is_list("embeddings")
+                || is_object("embeddings") =>
+            {
+                cohere::response(target, status, body)
+            }
+            () if is_text("text") && body.get("generation_id").is_some() => {
+                cohere::response_v1(status, body)
+            }
+            () => flat::response(body),
+        }
+    }
+
+    fn merge(&self, _target: &Target) -> Box<dyn Merge> {
+        Box::new(InvokeMerge::default())
+    }
+}
+
+/// Amazon's own models take what Converse takes.
+fn is_converse(body: &Value) -> bool {
+    let has = |name: &str| body.get(name).is_some();
+    let messages = body.get("messages").and_then(Value::as_array);
+    let mut contents = messages
+        .into_iter()
+        .flatten()
+        .filter_map(|message| message.get("content"));
+    let typed = |content: &Value| {
+        let blocks = content.as_array().into_iter().flatten();
+        blocks.into_iter().any(|block| block.get("type").is_some())
+    };
+    messages.is_some() && (has("schemaVersion") || has("inferenceConfig")) && !contents.any(typed)
+}
+
+fn operation(body: &Value) -> Operation {
+    let has = |name: &str| body.get(name).is_some();
+    match () {
+        () if has("messages") || has("message") => Operation::Chat,
+        () if has("query") && has("documents") => Operation::Rerank,
+        () if has("texts") || has("inputImage") || has("embeddingConfig") => Operation::Embeddings,
+        () if has("dimensions") || has("embeddingTypes") => Operation::Embeddings,
+        () if has("text_prompts") || has("imageGenerationConfig") => Operation::ImageGeneration,
+        () if has("inputText") && !has("textGenerationConfig") => Operation::Embeddings,
+        () => Operation::TextCompletion,
+    }
+}
+
+/// Of one answer: whose it is, the first event shows.
+#[derive(Default)]
+pub(super) struct InvokeMerge {
+    inner: Option<Inner>,
+    error: Option<ProviderError>,
+}
+
+enum Inner {
+    Converse(Box<ConverseMerge>),
+    Other(Box<dyn Merge>),
+}
+
+impl Merge for InvokeMerge {
+    fn piece(&mut self, piece: &Piece<'_>, out: Out<'_>) -> bool {
+        let Piece::Aws {
+            kind,
+            class,
+            payload,
+        } = piece
+        else {
+            return false;
+        };
+        let Ok(frame) = serde_json::from_slice::<Value>(payload) else {
+            return false;
+        };
+        if *class != "event" {
+            self.error = Some(converse::exception(kind, &frame));
+            return true;
+        }
+        let Some(bytes) = json::text_at(&frame, &["bytes"]) else {
+            return false;
+        };
+        use base64::Engine;
+        let Ok(event) = base64::engine::general_purpose::STANDARD.decode(bytes) else {
+            return false;
+        };
+        self.event(&event, out)
+    }
+
+    fn finish(self: Box<Self>) -> Response {
+        let mut response = match self.inner {
+            Some(Inner::Converse(merge)) => merge.finish(),
+            Some(Inner::Other(merge)) => merge.finish(),
+            None => Response::default(),
+        };
+        if let Some(error) = self.error {
+            response.error = Some(error);
+            response.is_complete = false;
+        }
+        response
+    }
+
+    fn held(&self) -> usize {
+        match &self.inner {
+            Some(Inner::Converse(merge)) => merge.held(),
+            Some(Inner::Other(merge)) => merge.held(),
+            None => 0,
+        }
+    }
+}
+
+const CONVERSE_EVENTS: &[&str] = &[
+    "contentBlockDelta",
+    "contentBlockStart",
+    "contentBlockStop",
+    "messageStart",
+    "messageStop",
+    "metadata",
+];
+
+impl InvokeMerge {
+    fn event(&mut self, event: &[u8], out: Out<'_>) -> bool {
+        if self.inner.is_none() {
+            let Ok(first) = serde_json::from_slice::<Value>(event) else {
+                return false;
+            };
+            self.inner = Some(inner_of(&first));
+        }
+        match &mut self.inner {
+            Some(Inner::Converse(merge)) => converse_event(merge, event, out),
+            Some(Inner::Other(merge)) => merge.piece(&Piece::Json(event), out),
+            None => false,
+        }
+    }
+}
+
+fn inner_of(first: &Value) -> Inner {
+    let has = |name: &str| first.get(name).is_some();
+    match () {
+        () if CONVERSE_EVENTS.iter().any(|name| has(name)) => Inner::Converse(Box::default()),
+        () if has("event_type") => Inner::Other(Box::new(cohere::V1Merge::default())),
+        () if has("completion") => Inner::Other(anthropic::COMPLETE.merge(&Target {
+            provider: String::new(),
+            operation: Operation::TextCompletion,
+            model: None,
+        })),
+        () if has("type") => Inner::Other(Box::new(MessageMerge::default())),
+        () => Inner::Other(Box::new(FlatMerge::default())),
+    }
+}
+
+/// Amazon's models: an object with one event, by its name; beside it what guardrails did.
+fn converse_event(merge: &mut ConverseMerge, event: &[u8], out: Out<'_>) -> bool {
+    let Ok(Value::Object(fields)) = serde_json::from_slice::<Value>(event) else {
+        return false;
+    };
+    let mut known = false;
+    for (name, value) in &fields {
+        if CONVERSE_EVENTS.contains(&name.as_str()) {
+            known |= merge.event(name, value, out);
+        } else if name != "amazon-bedrock-invocationMetrics" {
+            merge.keep(name, value);
+        }
+    }
+    known
+}
