@@ -9,9 +9,11 @@ use super::said::{Asked, CallName, CallReport, Lack, STALL_MS, STALLS_MAX, Stall
 use crate::event::ProcessId;
 use crate::proto::content::Piece as Content;
 use crate::proto::{Outcome, RequestHead};
+use crate::semantics::recognise::COMPATIBLE;
 use crate::semantics::thread::Place;
 use crate::semantics::{
-    Call, Delta, Dialect, Merge, Piece, Request, RequestView, Response, Target, recognise,
+    Call, Delta, Dialect, Merge, Operation, Piece, Request, RequestView, Response, Target, openai,
+    provider_of, recognise,
 };
 
 /// A call that has not ended.
@@ -55,13 +57,55 @@ impl Calling {
         };
         let (dialect, target) = recognise(&view)?;
         let request = dialect.request(&target, body.as_ref().unwrap_or(&Value::Null));
+        let question = digest(head, &half.body.bytes);
+        let mut calling = Self::new(dialect, target, request, question, process, shared);
+        calling.authority = head.authority.clone();
+        calling.lacks = half.lacks.clone();
+        calling.pace.began_ns = half.began_ns;
+        Some(calling)
+    }
+
+    /// What a message of a WebSocket asks of a model; `None`: nothing. Codex speaks to OpenAI so.
+    pub fn of_message(
+        bytes: &[u8],
+        (authority, target): (Option<&str>, Option<&str>),
+        process: ProcessId,
+        at_ns: u64,
+        shared: &mut Shared,
+    ) -> Option<Self> {
+        let body: Value = serde_json::from_slice(bytes).ok()?;
+        let (path, _) = path_of(target.unwrap_or_default());
+        let host = authority.map(host_of).unwrap_or_default();
+        let provider = provider_of(&host, path).unwrap_or(COMPATIBLE);
+        let target = Target {
+            provider: provider.to_owned(),
+            operation: Operation::Chat,
+            model: None,
+        };
+        let request = openai::created(&target, &body)?;
+        let question = *blake3::hash(bytes).as_bytes();
+        let dialect = &openai::Responses;
+        let mut calling = Self::new(dialect, target, request, question, process, shared);
+        calling.authority = authority.map(str::to_owned);
+        calling.pace.began_ns = at_ns;
+        calling.pace.sent_ns = Some(at_ns);
+        Some(calling)
+    }
+
+    fn new(
+        dialect: &'static dyn Dialect,
+        target: Target,
+        request: Request,
+        question: [u8; 32],
+        process: ProcessId,
+        shared: &mut Shared,
+    ) -> Self {
         shared.calls += 1;
         shared.counts.calls += 1;
         let name = CallName(shared.calls);
-        let question = digest(head, &half.body.bytes);
         let history = &mut shared.history;
         let (thread, retry) = history.ask(process, name, question, &request);
-        Some(Self {
+        Self {
             name,
             process,
             question,
@@ -70,13 +114,13 @@ impl Calling {
             dialect,
             target,
             request,
-            authority: head.authority.clone(),
-            lacks: half.lacks.clone(),
+            authority: None,
+            lacks: Vec::new(),
             status: None,
             merge: None,
             error: None,
-            pace: Pace::new(half.began_ns),
-        })
+            pace: Pace::new(0),
+        }
     }
 
     /// The question, as it is told when it is asked. `bytes`: of the request's body.

@@ -6,7 +6,9 @@ use super::conn::Teller;
 use super::mcp::Talk;
 use super::said::{HttpRequest, HttpResponse, Role, StreamEvent, What, WsMessage};
 use crate::proto::content::{Framing, Piece};
+use crate::proto::item::WebSocketKind;
 use crate::proto::{ExchangeId, Fields, Outcome, Party, RequestHead, ResponseHead, Side};
+use crate::semantics::dialect::DeltaKind;
 use crate::semantics::mcp::McpMessage;
 
 /// Interim responses (RFC 9110 section 15.2); 101 is the last one of its exchange.
@@ -36,6 +38,8 @@ pub struct Exchange {
     is_looked_at: bool,
     is_upgraded: bool,
     mcp: Option<Box<Talk>>,
+    /// Host and target of the request.
+    place: (Option<String>, Option<String>),
 }
 
 impl Exchange {
@@ -50,6 +54,7 @@ impl Exchange {
             is_looked_at: false,
             is_upgraded: false,
             mcp: None,
+            place: (None, None),
         }
     }
 
@@ -79,6 +84,7 @@ impl Exchange {
 
     pub fn request_begins(&mut self, head: Box<RequestHead>, at_ns: u64, teller: &mut Teller<'_>) {
         teller.shared.counts.requests += 1;
+        self.place = (head.authority.clone(), head.target.clone());
         let fields = head.fields.clone();
         let half = Half::new(Side::Request, head, &fields, at_ns, teller.shared);
         self.request = State::Open(Box::new(half));
@@ -152,7 +158,49 @@ impl Exchange {
 
     /// A message of the WebSocket that it became.
     pub fn web_socket(&mut self, message: WsMessage, at_ns: u64, teller: &mut Teller<'_>) {
+        let is_text = message.kind == WebSocketKind::Text && !message.is_incomplete;
+        let mut told = Vec::new();
+        if is_text && message.from == self.client {
+            self.ask_by_message(&message.bytes, at_ns, &mut told, teller);
+        } else if is_text && let Some(calling) = &mut self.reader.calling {
+            calling.take(&Piece::Line(&message.bytes), at_ns, &mut told);
+        }
         teller.tell(at_ns, self, What::WebSocket(message));
+        let has_ended = told.iter().any(is_finish);
+        for what in told {
+            teller.tell(at_ns, self, what);
+        }
+        if has_ended {
+            self.end_call_of_messages(at_ns, teller);
+        }
+    }
+
+    /// A message that asks a model ends what was asked before.
+    fn ask_by_message(
+        &mut self,
+        bytes: &[u8],
+        at_ns: u64,
+        told: &mut Vec<What>,
+        teller: &mut Teller<'_>,
+    ) {
+        let (authority, target) = &self.place;
+        let place = (authority.as_deref(), target.as_deref());
+        let process = teller.process();
+        let calling = Calling::of_message(bytes, place, process, at_ns, teller.shared);
+        let Some(calling) = calling else {
+            return;
+        };
+        self.end_call_of_messages(at_ns, teller);
+        told.push(What::Asked(Box::new(calling.asked(bytes.len() as u64))));
+        self.reader.calling = Some(Box::new(calling));
+    }
+
+    fn end_call_of_messages(&mut self, at_ns: u64, teller: &mut Teller<'_>) {
+        if let Some(calling) = self.reader.calling.take() {
+            let report = calling.report(None, Vec::new(), at_ns, teller.shared);
+            let report = What::Call(Box::new(report));
+            teller.say(at_ns, self.id, self.role(), true, report);
+        }
     }
 
     /// What the response holds, as it comes.
@@ -319,6 +367,10 @@ impl Exchange {
         self.reader.calling = Some(Box::new(calling));
         teller.tell(at_ns, self, What::Asked(Box::new(asked)));
     }
+}
+
+fn is_finish(what: &What) -> bool {
+    matches!(what, What::Delta { delta, .. } if matches!(delta.kind, DeltaKind::Finish(_)))
 }
 
 /// What a response holds.

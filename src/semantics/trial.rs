@@ -1,9 +1,7 @@
 //! What the tests of dialects share: answers cut into streams at random places, and what must hold for every stream.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 
-use base64::Engine;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -220,51 +218,4 @@ pub(super) fn input() -> impl Strategy<Value = Value> {
     ];
     prop::collection::btree_map("[a-z_]{1,8}", leaf, 0..4)
         .prop_map(|fields| Value::Object(fields.into_iter().collect()))
-}
-
-/// Answers of 200 in one piece from the recordings that `AGENTSIGHT_LLM_CORPUS` names (see `tests/corpus`), by the end of
-/// the path.
-pub(super) fn recorded(end: &str) -> Vec<Value> {
-    let Ok(paths) = std::env::var("AGENTSIGHT_LLM_CORPUS") else {
-        let all = std::env::var_os("AGENTSIGHT_TEST_REQUIRE").is_some_and(|value| value == "all");
-        assert!(
-            !all,
-            "recorded exchanges (AGENTSIGHT_LLM_CORPUS) are missing"
-        );
-        eprintln!("skipped: recorded exchanges (AGENTSIGHT_LLM_CORPUS) missing");
-        return Vec::new();
-    };
-    let texts = paths
-        .split(':')
-        .map(|path| unzipped(std::fs::read(path).unwrap()));
-    let lines = texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>());
-    let exchanges = lines.map(|line| serde_json::from_str::<Value>(&line).unwrap());
-    let of_path = exchanges.filter(|exchange| {
-        let url = exchange["url"].as_str().unwrap().split('?').next().unwrap();
-        exchange["status"] == 200 && url.ends_with(end)
-    });
-    let answers: Vec<Value> = of_path
-        .filter_map(|exchange| {
-            let bytes = match exchange["response_body_b64"].as_str() {
-                Some(text) => base64::engine::general_purpose::STANDARD
-                    .decode(text)
-                    .unwrap(),
-                None => exchange["response_body"].as_str()?.into(),
-            };
-            serde_json::from_str(&unzipped(bytes)).ok()
-        })
-        .collect();
-    assert!(!answers.is_empty(), "{paths} has nothing at {end}");
-    answers
-}
-
-fn unzipped(bytes: Vec<u8>) -> String {
-    let mut plain = Vec::new();
-    if bytes.starts_with(&[0x1f, 0x8b]) {
-        let mut decoder = flate2::read::MultiGzDecoder::new(bytes.as_slice());
-        decoder.read_to_end(&mut plain).unwrap();
-    } else {
-        plain = bytes;
-    }
-    String::from_utf8_lossy(&plain).into_owned()
 }

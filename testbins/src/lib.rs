@@ -28,6 +28,8 @@
 //! A library given as `-l:FILE` must exist, or the variant is [`Unbuilt::Missing`]; so must `libc.a`
 //! where the flags say `-static` or `-static-pie`. Nothing else is looked for in advance.
 //!
+//! [`llm`] is a server that speaks the APIs of LLM providers, for clients that are to be observed.
+//!
 //! Go programs have modes and toolchains instead of directives: [`golang`]. Rust programs are cargo
 //! packages: [`rust`].
 
@@ -37,6 +39,7 @@ mod cache;
 mod directive;
 pub mod golang;
 mod link;
+pub mod llm;
 mod post;
 mod prefix;
 pub mod run;

@@ -22,6 +22,7 @@ mod harm;
 mod hold;
 mod lifecycle;
 mod limits;
+mod llm;
 mod path;
 mod peer;
 mod programs;

@@ -126,7 +126,7 @@ fn protocols_are_recognised() {
         (b"POST /v1/messages HTTP/1.1\r\n", Some(true)),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Some(true)),
         (b"PRI * HTTP/2.0\r\n\r\nS", None),
-        (b"\x16\x03\x01", Some(false)),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", Some(false)),
         (b"EHLO example.com\r\n", Some(false)),
         (b"220 example.com ESMTP\r\n", Some(false)),
         (b"*1\r\n$4\r\nPING\r\n", Some(false)),

@@ -295,13 +295,3 @@ proptest! {
         trial::same(&COMPLETE, &target(), &whole, &said);
     }
 }
-
-/// A real answer is shown otherwise when it is streamed.
-#[test]
-fn recorded_answers_stream_the_same() {
-    for (seed, body) in trial::recorded("/v1/messages").iter().enumerate() {
-        let said = streamed(body, &[seed % 5, 3, 0, 17, 1]);
-        let said: Vec<Said> = said.into_iter().map(Said::Sse).collect();
-        trial::same(&MESSAGES, &target(), body, &said);
-    }
-}

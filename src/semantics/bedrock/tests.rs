@@ -278,15 +278,3 @@ fn exceptions_are_errors() {
     assert_eq!(error.kind.as_deref(), Some("throttlingException"));
     assert_eq!(error.message.as_deref(), Some("slow down"));
 }
-
-/// A real answer is shown otherwise when it is streamed.
-#[test]
-fn recorded_answers_stream_the_same() {
-    for (seed, body) in trial::recorded("/converse").iter().enumerate() {
-        let events = streamed(body, &[seed % 5, 3, 0, 17, 1], false).into_iter();
-        let said: Vec<Said> = events.map(|(kind, event)| Said::Aws(kind, event)).collect();
-        let (response, deltas) = trial::merged(&CONVERSE_STREAM, &target(), &said);
-        assert_eq!(response, CONVERSE.response(&target(), 200, body));
-        trial::adds_up(&response, &deltas);
-    }
-}

@@ -220,13 +220,3 @@ fn only_calls_are_claimed() {
     );
     assert_eq!(claim(&V2, "/v2/embed", json!({"url": "x"})), None);
 }
-
-/// A real answer is shown otherwise when it is streamed.
-#[test]
-fn recorded_answers_stream_the_same() {
-    for (seed, body) in trial::recorded("/v2/chat").iter().enumerate() {
-        let said = streamed(body, &[seed % 5, 3, 0, 17, 1]);
-        let said: Vec<Said> = said.into_iter().map(Said::Sse).collect();
-        trial::same(&V2, &target(Operation::Chat), body, &said);
-    }
-}

@@ -364,21 +364,3 @@ fn what_is_not_whole_says_so() {
         Some(said)
     );
 }
-
-/// A real answer is shown otherwise when it is streamed.
-#[test]
-fn recorded_answers_stream_the_same() {
-    let target = target(Operation::GenerateContent);
-    for (seed, body) in trial::recorded(":generateContent").iter().enumerate() {
-        let chunks = streamed(body, &[seed % 5, 3, 0, 17, 1]);
-        let said: Vec<Said> = chunks.into_iter().map(Said::Sse).collect();
-        let (response, deltas) = trial::merged(&STREAM_GENERATE, &target, &said);
-        assert_eq!(response, GENERATE.response(&target, 200, body));
-        trial::adds_up(&response, &deltas);
-    }
-    for (seed, body) in trial::recorded("/interactions").iter().enumerate() {
-        let events = interaction(body, &[seed % 5, 3, 0, 17, 1]);
-        let said: Vec<Said> = events.into_iter().map(Said::Sse).collect();
-        trial::same(&INTERACTIONS, &target, body, &said);
-    }
-}

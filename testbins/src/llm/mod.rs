@@ -1,0 +1,155 @@
+//! A server that speaks the APIs of LLM providers over real TLS, HTTP/1.1 and HTTP/2, and logs what it meant.
+//!
+//! Answers are drawn from a seed or follow a script; nothing is generated. Every exchange is one line of the truth log,
+//! whose `id` the response carries (in its own number where the API has one, in the field `x-request-id` always).
+//! It listens on 127.0.0.1 only, and takes any key.
+
+#![allow(
+    clippy::indexing_slicing,
+    reason = "of JSON only: to read what is not there gives null, and written are objects that are made here"
+)]
+
+mod anthropic;
+mod api;
+mod bedrock;
+mod body;
+mod chat;
+mod cohere;
+mod completions;
+mod fault;
+mod gemini;
+mod mcp;
+mod ollama;
+mod responses;
+mod said;
+mod serve;
+mod tls;
+mod truth;
+mod websocket;
+mod wire;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use serde_json::Value;
+use tokio::runtime::Builder;
+use tokio::sync::oneshot;
+
+use crate::rust;
+use serve::Shared;
+use truth::Log;
+
+/// How a server behaves.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where it listens; 0 picks a port.
+    pub port: u16,
+    /// Of all that is drawn.
+    pub seed: u64,
+    /// HTTP/2 for who offers it, else HTTP/1.1 only.
+    pub http2: bool,
+    /// Half of the bodies are compressed, if the client takes that.
+    pub coding: bool,
+    /// Between two pieces of a streamed answer, in milliseconds.
+    pub pause_ms: u64,
+    /// A JSON file with a list of turns (`{"thoughts", "text", "tool_calls": [{"name", "arguments"}]}`): in each
+    /// conversation with tools, the answer after n rounds of tool results is the one with index n.
+    pub turns: Option<PathBuf>,
+    /// Threads that serve.
+    pub threads: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            port: 0,
+            seed: 1,
+            http2: true,
+            coding: true,
+            pause_ms: 0,
+            turns: None,
+            threads: 2,
+        }
+    }
+}
+
+/// A running server; it ends when dropped.
+#[derive(Debug)]
+pub struct MockServer {
+    /// On 127.0.0.1.
+    pub port: u16,
+    /// Its certificate, which clients have to trust.
+    pub ca: PathBuf,
+    /// One JSON line for each exchange.
+    pub log: PathBuf,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl MockServer {
+    /// Starts one whose certificate (`cert.pem`, `key.pem`: made unless they are there) and log (`truth.jsonl`) are in
+    /// this folder.
+    pub fn start(options: Options, folder: &Path) -> io::Result<Self> {
+        let ca = folder.join("cert.pem");
+        if !ca.exists() {
+            rust::certificate(folder).map_err(io::Error::other)?;
+        }
+        let turns = match &options.turns {
+            Some(path) => serde_json::from_slice(&fs::read(path)?)?,
+            None => Vec::new(),
+        };
+        let log = folder.join("truth.jsonl");
+        let acceptor = tls::acceptor(folder, options.http2)?;
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(options.threads)
+            .enable_all()
+            .build()?;
+        let listener = runtime.block_on(tls::listen(options.port))?;
+        let port = listener.local_addr()?.port();
+        let shared = Arc::new(Shared::new(options, Log::create(&log)?, turns));
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = tls::serve(listener, acceptor, shared) => {}
+                    _ = stopped => {}
+                }
+            });
+            runtime.shutdown_background();
+        });
+        Ok(Self {
+            port,
+            ca,
+            log,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+
+    /// What clients are to be given.
+    pub fn url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port)
+    }
+
+    /// The lines of the truth log up to now.
+    pub fn truth(&self) -> io::Result<Vec<Value>> {
+        let text = fs::read_to_string(&self.log)?;
+        let lines = text.lines().map(serde_json::from_str);
+        Ok(lines.collect::<Result<_, _>>()?)
+    }
+}
+
+impl Drop for MockServer {
+    fn drop(&mut self) {
+        // Either is gone already if the thread has failed.
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
