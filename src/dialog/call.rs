@@ -31,6 +31,8 @@ pub struct Calling {
     retry: Option<Retry>,
     status: Option<u16>,
     merge: Option<Box<dyn Merge>>,
+    /// Pieces of the answer that its dialect does not know.
+    strange: u64,
     error: Option<String>,
     pace: Pace,
 }
@@ -44,6 +46,10 @@ impl Calling {
     ) -> Option<Self> {
         let head = &half.head;
         let method = head.method.as_deref()?;
+        // No model is asked by another method, and a WebSocket begins with a GET.
+        if !method.eq_ignore_ascii_case("POST") {
+            return None;
+        }
         let (path, query) = path_of(head.target.as_deref()?);
         let host = head.authority.as_deref().map(host_of).unwrap_or_default();
         let body: Option<Value> = serde_json::from_slice(&half.body.bytes).ok();
@@ -118,6 +124,7 @@ impl Calling {
             lacks: Vec::new(),
             status: None,
             merge: None,
+            strange: 0,
             error: None,
             pace: Pace::new(0),
         }
@@ -183,10 +190,12 @@ impl Calling {
         let (dialect, target) = (self.dialect, &self.target);
         let merge = self.merge.get_or_insert_with(|| dialect.merge(target));
         let (name, pace) = (self.name, &mut self.pace);
-        merge.piece(&piece, &mut |delta: Delta| {
+        let is_known = merge.piece(&piece, &mut |delta: Delta| {
             pace.heard(at_ns);
             told.push(What::Delta { call: name, delta });
-        })
+        });
+        self.strange += u64::from(!is_known);
+        is_known
     }
 
     /// What came of it. `answer`: the body of an answer in one piece, and how it ended; `None`: there was none.
@@ -197,13 +206,20 @@ impl Calling {
         at_ns: u64,
         shared: &mut Shared,
     ) -> CallReport {
+        // Some clients hang up behind the last word, and leave the rest of the framing unread.
+        let is_final = self.merge.as_ref().is_some_and(|merge| merge.is_final());
+        let is_cut = |how: Outcome| matches!(how, Outcome::CutOff | Outcome::Reset(_));
+        let cuts_nothing = is_final && answer.is_some_and(|(_, how)| is_cut(how));
         let merged = self.merge.take().map(Merge::finish);
         let response = match (merged, answer) {
             (Some(merged), _) => Some(merged),
             (None, Some((bytes, _))) => self.whole(bytes),
             (None, None) => None,
         };
-        let outcome = answer.map(|(_, outcome)| outcome);
+        let outcome = match cuts_nothing {
+            true => Some(Outcome::Complete),
+            false => answer.map(|(_, outcome)| outcome),
+        };
         if self.error.is_none() {
             self.error = self.fault(response.as_ref(), outcome);
         }
@@ -219,7 +235,16 @@ impl Calling {
         }
         history.end(self.process, self.question, self.error.is_some());
         let mut incomplete = std::mem::take(&mut self.lacks);
-        incomplete.extend(lacks);
+        let is_lack = |lack: &Lack| !cuts_nothing || lack.bytes.is_some();
+        incomplete.extend(lacks.into_iter().filter(is_lack));
+        if self.strange > 0 {
+            incomplete.push(Lack {
+                of: "response",
+                why: format!("{} events were not understood", self.strange),
+                at: 0,
+                bytes: None,
+            });
+        }
         CallReport {
             name: self.name,
             dialect: self.dialect.name(),

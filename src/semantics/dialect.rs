@@ -62,6 +62,12 @@ pub trait Merge: Send {
     /// Takes the next piece. Returns false if it is none of this dialect's.
     fn piece(&mut self, piece: &Piece<'_>, out: &mut dyn FnMut(Delta)) -> bool;
 
+    /// The stream's own mark of its end has come: whatever the connection does then, nothing of the answer is missing. False
+    /// where the dialect has no such mark.
+    fn is_final(&self) -> bool {
+        false
+    }
+
     /// The stream has ended, properly or not.
     fn finish(self: Box<Self>) -> Response;
 

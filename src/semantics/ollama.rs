@@ -208,6 +208,10 @@ struct OllamaMerge {
 }
 
 impl Merge for OllamaMerge {
+    fn is_final(&self) -> bool {
+        self.ended
+    }
+
     fn piece(&mut self, piece: &Piece<'_>, out: &mut dyn FnMut(Delta)) -> bool {
         let data = match piece {
             Piece::Aws { .. } => return false,

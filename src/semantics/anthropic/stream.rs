@@ -32,6 +32,10 @@ struct Block {
 }
 
 impl Merge for MessageMerge {
+    fn is_final(&self) -> bool {
+        self.ended
+    }
+
     fn piece(&mut self, piece: &Piece<'_>, out: Out<'_>) -> bool {
         let data = match piece {
             Piece::Aws { payload, .. } => payload,

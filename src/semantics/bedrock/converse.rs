@@ -184,6 +184,10 @@ struct Block {
 }
 
 impl Merge for ConverseMerge {
+    fn is_final(&self) -> bool {
+        self.ended
+    }
+
     fn piece(&mut self, piece: &Piece<'_>, out: Out<'_>) -> bool {
         let Piece::Aws {
             kind,

@@ -139,6 +139,10 @@ struct Call {
 }
 
 impl Merge for ChatMerge {
+    fn is_final(&self) -> bool {
+        self.ended
+    }
+
     fn piece(&mut self, piece: &Piece<'_>, out: Out<'_>) -> bool {
         self.held += super::length(piece);
         if let Piece::Sse { data, .. } = piece

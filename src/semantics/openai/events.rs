@@ -177,6 +177,10 @@ impl Events {
 }
 
 impl Merge for Events {
+    fn is_final(&self) -> bool {
+        self.is_ended
+    }
+
     fn piece(&mut self, piece: &Piece<'_>, out: &mut dyn FnMut(Delta)) -> bool {
         let (event, data) = match piece {
             Piece::Sse { event, data } => (*event, data.as_bytes()),

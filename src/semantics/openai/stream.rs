@@ -181,6 +181,10 @@ impl Stream {
 }
 
 impl Merge for Stream {
+    fn is_final(&self) -> bool {
+        self.is_done
+    }
+
     fn piece(&mut self, piece: &Piece<'_>, out: &mut dyn FnMut(Delta)) -> bool {
         let (event, data) = match piece {
             Piece::Sse { event, data } => (*event, data.as_bytes()),
