@@ -29,8 +29,23 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "cache", "check", "discover", "doctor", "event", "host", "image", "output", "pipeline",
-            "plan", "record", "redact", "select", "sink", "survey", "symdb",
+            "cache",
+            "check",
+            "discover",
+            "doctor",
+            "event",
+            "host",
+            "image",
+            "output",
+            "pipeline",
+            "plan",
+            "record",
+            "redact",
+            "select",
+            "semantics",
+            "sink",
+            "survey",
+            "symdb",
         ],
     ),
     ("dialog", &["event", "proto", "semantics", "stream"]),
@@ -45,7 +60,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("event", &["select"]),
     ("host", &["event", "image", "select"]),
     ("image", &[]),
-    ("output", &["dialog", "event", "redact", "sink", "stream"]),
+    (
+        "output",
+        &["dialog", "event", "redact", "semantics", "sink", "stream"],
+    ),
     (
         "pipeline",
         &[

@@ -33,8 +33,6 @@ pub fn run(args: &AttachArgs) -> Result<ExitCode> {
 }
 
 fn printer(args: &AttachArgs) -> Result<Consumer> {
-    let printer = args
-        .out
-        .printer(Clock::now(), Some(output::random_key()?))?;
+    let printer = args.out.printer(Clock::now(), output::random_key()?)?;
     Ok(Consumer::Output(Box::new(Output::new(printer))))
 }

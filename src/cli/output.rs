@@ -12,6 +12,7 @@ use super::args::Color;
 use crate::error::{Context, ErrorKind, Result};
 use crate::output::Printer;
 use crate::redact::{Level, Redactor, Rules, TagKey};
+use crate::semantics::price::Prices;
 use crate::sink::{Clock, Filter, Filtered, Human, JsonLines, Raw, Sink, Style, View};
 
 /// Written at once when the buffer is full, and whenever nothing waits.
@@ -35,6 +36,12 @@ pub struct OutputArgs {
     /// request.model.startsWith('gpt')); `line` is the whole line, for has(line.error)
     #[arg(long, value_name = "CEL")]
     pub filter: Option<String>,
+    /// Prices of models that are used before ours (JSON, in the form of src/semantics/prices.json)
+    #[arg(long, value_name = "FILE")]
+    pub prices: Option<PathBuf>,
+    /// Leave out what was said: tell who spoke with whom, when, and how much
+    #[arg(long, conflicts_with_all = ["hex", "raw"])]
+    pub no_content: bool,
     /// Write to FILE (mode 0600) instead of stdout
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -114,14 +121,16 @@ impl DiscretionArgs {
 }
 
 impl OutputArgs {
-    /// What prints. `mask`: with tags by this key.
-    pub fn printer(&self, clock: Clock, mask: Option<TagKey>) -> Result<Printer> {
+    /// What prints. Secrets get tags by this key.
+    pub fn printer(&self, clock: Clock, tag_key: TagKey) -> Result<Printer> {
         let view = self.view();
         let mut printer = Printer::new(view);
-        if let Some(key) = mask {
-            printer.redactor = self.discretion.redactor(key)?;
+        printer.redactor = self.discretion.redactor(tag_key)?;
+        if let Some(path) = &self.prices {
+            printer.set_prices(prices(path)?);
         }
         printer.max_events = self.max_events;
+        printer.is_discreet = self.no_content;
         let filter = self.filter.as_deref().map(Filter::new).transpose()?;
         let sink = self.sink(clock, view)?;
         printer.sink = Some(match filter {
@@ -179,6 +188,14 @@ pub fn random_key() -> Result<TagKey> {
         .and_then(|mut file| file.read_exact(&mut key))
         .context(|| "failed to read /dev/urandom")?;
     Ok(key)
+}
+
+/// Ours, and before them those of a file.
+fn prices(path: &Path) -> Result<Prices> {
+    let name = || format!("failed to use the prices in {}", path.display());
+    let text = fs::read_to_string(path).context(name)?;
+    let prices = Prices::with_overrides(&text).context(name);
+    prices.map_err(|error| error.with_kind(ErrorKind::Usage))
 }
 
 fn buffered<W: Write>(out: W) -> BufWriter<W> {

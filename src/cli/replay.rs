@@ -21,9 +21,8 @@ pub fn run(args: &ReplayArgs) -> Result<ExitCode> {
     let mut recording = Recording::open(file).context(name)?;
     let header = *recording.header();
     let clock = Clock::fixed(header.boot_to_unix_ns);
-    // What was masked before it was written needs no more.
-    let mask = (!header.is_masked).then_some(header.tag_key);
-    let mut output = Output::new(args.out.printer(clock, mask)?);
+    // What was masked before it was written stays as it is; what could not be masked there, since it was compressed, is now.
+    let mut output = Output::new(args.out.printer(clock, header.tag_key)?);
     let replayed = replay(&mut recording, &mut output);
     output.flush()?;
     if !args.out.discretion.quiet {

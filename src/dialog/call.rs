@@ -245,11 +245,13 @@ impl Calling {
                 bytes: None,
             });
         }
+        let call = with_estimate(self.call(response));
         CallReport {
             name: self.name,
             dialect: self.dialect.name(),
             authority: self.authority.clone(),
-            call: self.call(response),
+            cost: shared.prices().of_call(&call),
+            call,
             status: self.status,
             thread: self.thread.clone(),
             retry: self.retry,
@@ -373,6 +375,19 @@ impl Pace {
             stalls: self.stalls.clone(),
         }
     }
+}
+
+/// Where the provider tells nothing of what it took.
+fn with_estimate(call: Call) -> Call {
+    #[cfg(feature = "tokens")]
+    if let Some(usage) = crate::semantics::tokens::estimate(&call) {
+        let mut call = call;
+        if let Some(response) = &mut call.response {
+            response.usage = Some(usage);
+        }
+        return call;
+    }
+    call
 }
 
 /// Of a question, to know it again.

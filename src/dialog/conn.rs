@@ -150,6 +150,12 @@ impl<'t> Teller<'t> {
         });
     }
 
+    /// Bytes that belong to nothing that is told.
+    pub fn unrecognised(&mut self, bytes: u64) {
+        let unrecognised = &mut self.shared.counts.unrecognised;
+        *unrecognised = unrecognised.saturating_add(bytes);
+    }
+
     /// Whose connection it is.
     pub fn process(&self) -> ProcessId {
         self.origin.process
@@ -193,7 +199,11 @@ impl Exchanges {
                 side,
                 bytes,
                 at_ns,
-            } => self.with(id, |exchange| exchange.body(side, bytes, at_ns, teller)),
+            } => match self.open.get_mut(&id) {
+                Some(exchange) => exchange.body(side, bytes, at_ns, teller),
+                // Neither head of it was seen.
+                None => teller.unrecognised(bytes.len() as u64),
+            },
             Item::Gap {
                 id,
                 side,
@@ -229,10 +239,7 @@ impl Exchanges {
                 };
                 exchange.web_socket(message, at_ns, teller);
             }),
-            Item::Unrecognised { bytes, .. } => {
-                let unrecognised = &mut teller.shared.counts.unrecognised;
-                *unrecognised = unrecognised.saturating_add(bytes.unwrap_or(0));
-            }
+            Item::Unrecognised { bytes, .. } => teller.unrecognised(bytes.unwrap_or(0)),
         }
     }
 

@@ -8,6 +8,7 @@ mod body;
 mod call;
 mod conn;
 mod exchange;
+pub mod fuzz;
 mod history;
 mod mcp;
 pub mod said;
@@ -16,6 +17,7 @@ use std::collections::HashMap;
 
 use crate::event::Direction;
 use crate::proto::{Limits, Party};
+use crate::semantics::price::Prices;
 use crate::stream::{CloseReason, ConnName, Message, Origin};
 
 use conn::Conn;
@@ -49,6 +51,15 @@ struct Shared {
     counts: Counts,
     history: History,
     sessions: mcp::Sessions,
+    /// Loaded with the first call.
+    prices: Option<Prices>,
+}
+
+impl Shared {
+    fn prices(&mut self) -> &Prices {
+        self.prices
+            .get_or_insert_with(|| Prices::load().unwrap_or_default())
+    }
 }
 
 /// Counts for the end of a run.
@@ -76,6 +87,11 @@ pub struct Dialogs {
 }
 
 impl Dialogs {
+    /// Costs are by this table.
+    pub fn set_prices(&mut self, prices: Prices) {
+        self.shared.prices = Some(prices);
+    }
+
     /// Counts so far.
     pub fn counts(&self) -> Counts {
         self.shared.counts
@@ -88,7 +104,9 @@ impl Dialogs {
                 origin, from_start, ..
             } => {
                 let conn = Conn::new(self.shared.limits, *from_start);
-                self.conns.insert(origin.conn, conn);
+                if let Some(before) = self.conns.insert(origin.conn, conn) {
+                    before.close(end_of(CloseReason::Reused), origin, &mut self.shared, out);
+                }
                 Reading::Decoded
             }
             Message::Data { origin, payload } => {
@@ -150,3 +168,6 @@ fn end_of(reason: CloseReason) -> &'static str {
         CloseReason::Freed | CloseReason::Reused => "the connection was closed",
     }
 }
+
+#[cfg(test)]
+mod tests;

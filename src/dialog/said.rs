@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 use crate::proto::item::WebSocketKind;
 use crate::proto::{ExchangeId, Fields, Outcome, Party};
 use crate::semantics::mcp::McpMessage;
+use crate::semantics::price::Cost;
 use crate::semantics::thread::Place;
 use crate::semantics::{Call, Delta};
 
@@ -221,6 +222,9 @@ pub struct CallReport {
     /// It was asked before, in vain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
+    /// What it cost, by a table of prices; a model that is not in there has no cost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Cost>,
     /// Times.
     pub timings: Timings,
     /// Why it has no proper answer.

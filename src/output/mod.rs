@@ -1,6 +1,7 @@
 //! The output side: frames in, messages on a sink out. No clock, no kernel, no threads: the same frames
 //! give the same output, whether they come from the kernel now or from a recording.
 
+mod metadata;
 mod processes;
 mod summary;
 mod view;
@@ -15,6 +16,7 @@ use crate::event::frame::{End, Frame};
 use crate::event::wire::{self, ConnState, Counter};
 use crate::event::{Caller, Event};
 use crate::redact::Redactor;
+use crate::semantics::price::Prices;
 use crate::sink::{Sink, View};
 use crate::stream::{Cause, Functions, Joiner, Message, Tracker};
 
@@ -39,6 +41,8 @@ pub struct Printer {
     pub sink: Option<Box<dyn Sink + Send>>,
     /// Masks secrets before.
     pub redactor: Option<Redactor>,
+    /// What was said is left out: who spoke, when and how much is told.
+    pub is_discreet: bool,
     /// Enough after this many pieces of plaintext, or of what they say.
     pub max_events: Option<u64>,
     viewer: Viewer,
@@ -58,11 +62,17 @@ impl Printer {
         Self {
             sink: None,
             redactor: None,
+            is_discreet: false,
             max_events: None,
             viewer: Viewer::new(view),
             printed: 0,
             is_enough: false,
         }
+    }
+
+    /// Costs of calls are by this table.
+    pub fn set_prices(&mut self, prices: Prices) {
+        self.viewer.set_prices(prices);
     }
 
     fn print(&mut self, messages: &mut Vec<Message<'_>>) -> Result<()> {
@@ -81,6 +91,7 @@ impl Printer {
 
     fn show(&mut self, shown: Shown<'_>) -> Result<()> {
         match shown {
+            Shown::Bytes(Message::Data { .. }) if self.is_discreet => Ok(()),
             Shown::Bytes(mut message) => {
                 if let Some(redactor) = &mut self.redactor {
                     redactor.apply(&mut message);
@@ -94,6 +105,13 @@ impl Printer {
                     None => vec![*said],
                 };
                 for said in all {
+                    let said = match self.is_discreet {
+                        true => metadata::without_content(said),
+                        false => Some(said),
+                    };
+                    let Some(said) = said else {
+                        continue;
+                    };
                     let is_counted = is_whole(&said.what) && !self.viewer.shows_bytes();
                     self.put(is_counted, |sink| sink.said(&said))?;
                 }

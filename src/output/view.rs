@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use crate::dialog::{Dialogs, Reading, Said, What};
+use crate::semantics::price::Prices;
 use crate::sink::View;
 use crate::stream::{ConnName, Message, Payload};
 
@@ -28,6 +29,11 @@ impl Viewer {
             dialogs: Dialogs::default(),
             waiting: HashMap::new(),
         }
+    }
+
+    /// Costs are by this table.
+    pub fn set_prices(&mut self, prices: Prices) {
+        self.dialogs.set_prices(prices);
     }
 
     /// All bytes are printed.

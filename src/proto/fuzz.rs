@@ -82,9 +82,9 @@ impl Sense {
                 assert!(!bytes.is_empty(), "{id}");
                 self.inside(*id, *side);
             }
-            Item::Gap { id, side, .. } | Item::Trailers { id, side, .. } => {
-                self.inside(*id, *side);
-            }
+            // A half whose head was not seen begins with a gap.
+            Item::Gap { id, side, .. } => self.begin(*id, *side),
+            Item::Trailers { id, side, .. } => self.inside(*id, *side),
             Item::End { id, side, .. } => self.end(*id, *side),
             Item::Upgraded { id, .. } => {
                 self.inside(*id, Side::Response);

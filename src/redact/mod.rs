@@ -51,6 +51,7 @@ pub struct Redactor {
     pieces: Pieces,
     scratch: Scratch,
     pen: Pen,
+    masked_in_said: u64,
 }
 
 /// A secret that [`Redactor::find`] found.
@@ -87,12 +88,13 @@ impl Redactor {
             pieces: Pieces::default(),
             scratch: Scratch::default(),
             pen: Pen { tag_key, masked: 0 },
+            masked_in_said: 0,
         }
     }
 
-    /// Secrets masked so far.
+    /// Secrets masked so far: in what was sent, or, where that is not looked at, in what it says.
     pub fn masked(&self) -> u64 {
-        self.pen.masked
+        self.pen.masked.max(self.masked_in_said)
     }
 
     /// The rules in use.

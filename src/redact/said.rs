@@ -12,7 +12,15 @@ use crate::semantics::{Delta, Part};
 impl Redactor {
     /// Masks the secrets in something that was said. It may become several: what was held back of a text comes before what
     /// ends it.
-    pub fn said(&mut self, mut said: Said) -> Vec<Said> {
+    pub fn said(&mut self, said: Said) -> Vec<Said> {
+        let sent = self.pen.masked;
+        let all = self.mask_said(said);
+        self.masked_in_said += self.pen.masked - sent;
+        self.pen.masked = sent;
+        all
+    }
+
+    fn mask_said(&mut self, mut said: Said) -> Vec<Said> {
         let place = (said.origin.conn.0, said.exchange.0);
         let mut before = Vec::new();
         match &mut said.what {

@@ -17,9 +17,12 @@ pub mod model;
 pub mod ollama;
 pub mod openai;
 pub mod parts;
+pub mod price;
 pub mod recognise;
 pub mod rest;
 pub mod thread;
+#[cfg(feature = "tokens")]
+pub mod tokens;
 #[cfg(test)]
 mod trial;
 pub mod walk;

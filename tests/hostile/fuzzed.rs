@@ -24,7 +24,7 @@ const DAMAGED_GO: u64 = 2;
 
 /// What `fuzz/seed` makes.
 fn seeds() -> Option<TempDir> {
-    for tool in ["bash", "gcc", "objcopy", "strip", "xz"] {
+    for tool in ["bash", "gcc", "objcopy", "python3", "strip", "xz"] {
         let Ok(_) = Command::new(tool).arg("--version").output() else {
             return skip(tool);
         };

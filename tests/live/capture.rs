@@ -367,7 +367,9 @@ impl Captured {
             // Go's and rustls's come from elsewhere, and are told when the connection opens.
             let is_learnt = !["go-crypto-tls", "rustls"]
                 .contains(&line["library"].as_str().unwrap_or_default());
-            if line["type"] == "tls.endpoint" {
+            // What is above the level of bytes follows from them.
+            let kind = line["type"].as_str().unwrap_or_default();
+            if kind == "tls.endpoint" || !kind.starts_with("tls.") {
                 continue;
             }
             let Some(name) = line["conn"].as_str() else {

@@ -23,7 +23,10 @@ pub mod mutate;
 )]
 #[path = "../../../tests/support/random.rs"]
 mod random;
+mod talk;
 mod texts;
+
+use agentsight::{dialog, proto, semantics};
 
 /// One target.
 pub struct Body {
@@ -58,6 +61,51 @@ pub const BODIES: &[Body] = &[
     body("go", go::examine, &["go"]),
     body("cache", texts::cache, &["cache"]),
     body("manifest", texts::manifest, &["manifest"]),
+    body("http1", proto::http1::fuzz_http1, &["http1"]),
+    body("http2", proto::http2::fuzz_http2, &["http2"]),
+    body("hpack", proto::http2::fuzz_hpack, &["hpack"]),
+    body(
+        "websocket",
+        proto::websocket::fuzz_websocket,
+        &["websocket"],
+    ),
+    body(
+        "connection",
+        proto::connection::fuzz_connection,
+        &["connection", "http1"],
+    ),
+    body("coding", proto::coding::fuzz_coding, &["coding"]),
+    body("content", proto::content::fuzz_content, &["content"]),
+    body("sse", proto::sse::fuzz_sse, &["sse"]),
+    body("lines", proto::lines::fuzz_lines, &["lines"]),
+    body(
+        "json_array",
+        proto::json_array::fuzz_json_array,
+        &["json_array"],
+    ),
+    body(
+        "eventstream",
+        proto::eventstream::fuzz_eventstream,
+        &["eventstream"],
+    ),
+    body("grpc", proto::grpc::fuzz_grpc, &["grpc"]),
+    body(
+        "dialects",
+        semantics::recognise::fuzz_dialects,
+        &["dialects"],
+    ),
+    body(
+        "anthropic",
+        semantics::anthropic::fuzz_anthropic,
+        &["anthropic"],
+    ),
+    body("gemini", semantics::gemini::fuzz_gemini, &["gemini"]),
+    body("bedrock", semantics::bedrock::fuzz_bedrock, &["bedrock"]),
+    body("cohere", semantics::cohere::fuzz_cohere, &["cohere"]),
+    body("ollama", semantics::ollama::fuzz_ollama, &["ollama"]),
+    body("mcp", semantics::mcp::fuzz_mcp, &["mcp"]),
+    body("dialog", dialog::fuzz::fuzz_dialog, &["dialog"]),
+    body("redact", talk::redact, &["redact"]),
 ];
 
 /// The programs that the bodies for Go damage: none of them works before. They are too large for seeds, so an input

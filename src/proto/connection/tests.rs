@@ -134,8 +134,10 @@ fn protocols_are_recognised() {
     for (bytes, expected) in cases {
         for from in [Party::Local, Party::Peer] {
             let mut connection = Connection::new(Limits::default(), true);
-            for byte in bytes.iter() {
-                connection.data(from, 0, &[*byte], &mut |_| {});
+            // What is no HTTP is known as such from some dozen bytes on: until then it may be frames.
+            let times = if expected == &Some(false) { 20 } else { 1 };
+            for byte in bytes.repeat(times) {
+                connection.data(from, 0, &[byte], &mut |_| {});
             }
             let text = String::from_utf8_lossy(bytes);
             let is_head = expected == &Some(true) && bytes.starts_with(b"POST");

@@ -19,7 +19,8 @@ use crate::semantics::{Delta, Merge, Piece, Response};
 #[derive(Debug, Default)]
 pub struct Stream {
     top: Map<String, Value>,
-    choices: BTreeMap<u64, Growing>,
+    /// Apart from their table, whose nodes have room for eleven.
+    choices: BTreeMap<u64, Box<Growing>>,
     /// `[DONE]` came.
     is_done: bool,
     /// A piece was no JSON.
@@ -169,12 +170,12 @@ impl Stream {
     fn choice(&mut self, index: u64) -> &mut Growing {
         self.choices
             .entry(index)
-            .or_insert_with(|| Growing::new(index))
+            .or_insert_with(|| Box::new(Growing::new(index)))
     }
 
     fn is_complete(&self) -> bool {
         let mut choices = self.choices.values();
-        let is_finished = !self.choices.is_empty() && choices.all(Growing::is_finished);
+        let is_finished = !self.choices.is_empty() && choices.all(|choice| choice.is_finished());
         let is_ended = self.is_done || self.is_unmarked || is_finished;
         is_ended && !self.is_damaged && !self.top.contains_key("error")
     }
@@ -217,7 +218,7 @@ impl Merge for Stream {
     fn finish(self: Box<Self>) -> Response {
         let is_complete = self.is_complete();
         let mut body = self.top;
-        let choices = self.choices.into_values().map(Growing::into_value);
+        let choices = self.choices.into_values().map(|choice| choice.into_value());
         body.insert("choices".to_owned(), choices.collect());
         Response {
             is_complete,

@@ -173,6 +173,10 @@ fn result(report: &CallReport) -> String {
         words.extend(reasons(response));
         words.extend(response.usage.as_ref().map(usage_text));
     }
+    if let Some(cost) = &report.cost {
+        let about = if cost.is_estimate { "about " } else { "" };
+        words.push(format!("{about}${:.4}", cost.usd));
+    }
     let mut time = format!("{:.2} s", report.timings.end_ms / 1e3);
     if let Some(first) = report.timings.first_token_ms {
         let _ = write!(time, " (first token {:.2} s)", first / 1e3);

@@ -1,0 +1,48 @@
+//! Who spoke with whom, when, and how much: without what was said.
+
+use serde_json::Value;
+
+use crate::dialog::{Said, What};
+use crate::semantics::walk::Visitor;
+
+/// Takes all content out; `None`: nothing is left worth telling. Names stay (of models, tools, headers), and so do the values
+/// of headers, which the redactor masks; paths stay, queries go.
+pub fn without_content(mut said: Said) -> Option<Said> {
+    match &mut said.what {
+        What::Asked(asked) => asked.call.visit(&mut Eraser),
+        What::Call(report) => {
+            report.call.visit(&mut Eraser);
+            if let Some(error) = &mut report.error {
+                // Behind it come the provider's words, which may repeat ours.
+                let kind = error.split(": ").next().unwrap_or_default().to_owned();
+                *error = kind;
+            }
+        }
+        What::Delta { .. } => return None,
+        What::Event(event) => event.data.clear(),
+        What::Mcp(message) => message.visit(&mut Eraser),
+        What::Request(request) => {
+            request.body.bytes.clear();
+            if let Some(target) = &mut request.target
+                && let Some(query) = target.find('?')
+            {
+                target.truncate(query);
+            }
+        }
+        What::Response(response) => response.body.bytes.clear(),
+        What::WebSocket(message) => message.bytes.clear(),
+    }
+    Some(said)
+}
+
+struct Eraser;
+
+impl Visitor for Eraser {
+    fn text(&mut self, text: &mut String) {
+        text.clear();
+    }
+
+    fn json(&mut self, value: &mut Value) {
+        *value = Value::Null;
+    }
+}
