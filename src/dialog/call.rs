@@ -175,6 +175,8 @@ impl Calling {
     /// Takes the next piece of the answer, and tells what is new. Returns whether it was one.
     pub fn take(&mut self, piece: &Content<'_>, at_ns: u64, told: &mut Vec<What>) -> bool {
         let piece = match piece {
+            // Half an event says nothing that could be relied on; that it is cut off is told.
+            Content::Sse(event) if !event.whole => return true,
             Content::Sse(event) => Piece::Sse {
                 event: event.event,
                 data: event.data,

@@ -284,6 +284,9 @@ impl Exchange {
     }
 
     fn end_response(&mut self, outcome: Outcome, at_ns: u64, teller: &mut Teller<'_>) {
+        if matches!(self.response, State::Unseen) {
+            return self.end_unanswered(outcome, at_ns, teller);
+        }
         let is_complete = outcome == Outcome::Complete;
         self.read(at_ns, teller, |half, teller, take| {
             half.finish(is_complete, teller.shared, take);
@@ -335,16 +338,29 @@ impl Exchange {
         let now_ns = teller.now_ns();
         self.end(Side::Request, Outcome::CutOff, now_ns, teller);
         self.end(Side::Response, Outcome::CutOff, now_ns, teller);
-        if matches!(self.response, State::Unseen) && !self.is_upgraded {
-            teller.shared.counts.unpaired += 1;
+        // Over a WebSocket, an answer may be on its way.
+        self.end_call_of_messages(now_ns, teller);
+    }
+
+    /// No answer was seen, and none will come.
+    fn end_unanswered(&mut self, outcome: Outcome, at_ns: u64, teller: &mut Teller<'_>) {
+        // A request that goes on without an answer is told when it ends.
+        if let State::Open(_) = self.request {
+            self.end_request(outcome, at_ns, teller);
         }
-        // Nothing was answered.
-        if let Some(mut calling) = self.reader.calling.take() {
-            calling.unanswered(teller.why);
-            let report = calling.report(None, Vec::new(), now_ns, teller.shared);
-            let report = What::Call(Box::new(report));
-            teller.say(now_ns, self.id, self.role(), true, report);
+        self.response = State::Over;
+        teller.shared.counts.unpaired += 1;
+        let Some(mut calling) = self.reader.calling.take() else {
+            return;
+        };
+        match outcome {
+            Outcome::Broken(fault) => calling.unanswered(fault.what),
+            Outcome::Reset(code) => calling.unanswered(&format!("reset, code {code}")),
+            Outcome::Complete | Outcome::CutOff => calling.unanswered(teller.why),
         }
+        let report = calling.report(None, Vec::new(), at_ns, teller.shared);
+        let report = What::Call(Box::new(report));
+        teller.say(at_ns, self.id, self.role(), true, report);
     }
 
     /// Finds out, once, whether the request is a call.

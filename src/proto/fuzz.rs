@@ -107,8 +107,8 @@ impl Sense {
     }
 
     fn end(&mut self, id: ExchangeId, side: Side) {
-        let is_known = self.open.remove(&(id, side)) || self.requested.contains_key(&id);
-        assert!(is_known, "{id} was never told");
+        // Of a half whose head could not be read, that may be all there is to tell.
+        self.open.remove(&(id, side));
         assert!(self.ended.insert((id, side)), "{id} ended twice");
     }
 

@@ -183,7 +183,8 @@ pub enum Item<'b> {
         /// When they were complete.
         at_ns: u64,
     },
-    /// A half has ended.
+    /// A half has ended. Of one whose head was lost or could not be read (HTTP/2), this may be all that is told, or a
+    /// [`Item::Gap`] may come first.
     End {
         /// Which exchange.
         id: ExchangeId,
