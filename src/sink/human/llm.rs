@@ -28,10 +28,16 @@ impl<W: Write> Human<W> {
         let request = &asked.call.request;
         let text = format!("{} {}", asked.name, question(asked));
         self.headline(AnsiColor::Green, &said.origin, &text)?;
-        match request.messages.last() {
-            Some(message) => self.message_shown(message),
-            None => Ok(()),
+        // What the model says was told when it said it, and instructions are long.
+        let is_told = |message: &&Message| {
+            let role = message.role.as_str();
+            !["assistant", "developer", "system"].contains(&role)
+        };
+        let new = request.messages.iter().skip(asked.thread.new_from);
+        for message in new.filter(is_told) {
+            self.message_shown(message)?;
         }
+        Ok(())
     }
 
     fn message_shown(&mut self, message: &Message) -> io::Result<()> {
