@@ -53,24 +53,19 @@ impl<H> Half<H> {
     /// Takes bytes of the body; `take` gets what they hold.
     pub fn push(&mut self, bytes: &[u8], shared: &mut Shared, take: &mut dyn FnMut(&Piece<'_>)) {
         self.body.wire += bytes.len() as u64;
-        let mut keeper = Keeper {
-            body: &mut self.body,
-            lacks: &mut self.lacks,
-            side: self.side,
-            streams: self.streams,
-            held: &mut shared.held,
-        };
-        self.content.push(bytes, &mut |piece| {
-            keeper.keep(&piece);
-            take(&piece);
-        });
+        self.feed(shared, take, |content, out| content.push(bytes, out));
     }
 
     /// Bytes of the body are missing.
-    pub fn gap(&mut self, bytes: Option<u64>, take: &mut dyn FnMut(&Piece<'_>)) {
+    pub fn gap(
+        &mut self,
+        bytes: Option<u64>,
+        shared: &mut Shared,
+        take: &mut dyn FnMut(&Piece<'_>),
+    ) {
         self.body.wire = self.body.wire.saturating_add(bytes.unwrap_or(0));
         self.lack("bytes were not seen", bytes);
-        self.content.gap(bytes, &mut |piece| take(&piece));
+        self.feed(shared, take, |content, out| content.gap(bytes, out));
     }
 
     /// The body has ended.
@@ -80,6 +75,16 @@ impl<H> Half<H> {
         shared: &mut Shared,
         take: &mut dyn FnMut(&Piece<'_>),
     ) {
+        self.feed(shared, take, |content, out| content.finish(complete, out));
+    }
+
+    /// Keeps what comes of it, and tells what is wrong with it.
+    fn feed(
+        &mut self,
+        shared: &mut Shared,
+        take: &mut dyn FnMut(&Piece<'_>),
+        act: impl FnOnce(&mut Content, &mut dyn FnMut(Piece<'_>)),
+    ) {
         let mut keeper = Keeper {
             body: &mut self.body,
             lacks: &mut self.lacks,
@@ -87,7 +92,7 @@ impl<H> Half<H> {
             streams: self.streams,
             held: &mut shared.held,
         };
-        self.content.finish(complete, &mut |piece| {
+        act(&mut self.content, &mut |piece| {
             keeper.keep(&piece);
             take(&piece);
         });

@@ -134,10 +134,12 @@ impl Exchange {
         match side {
             Side::Request => {
                 if let State::Open(half) = &mut self.request {
-                    half.gap(bytes, &mut |_| {});
+                    half.gap(bytes, teller.shared, &mut |_| {});
                 }
             }
-            Side::Response => self.read(at_ns, teller, |half, _, take| half.gap(bytes, take)),
+            Side::Response => self.read(at_ns, teller, |half, teller, take| {
+                half.gap(bytes, teller.shared, take);
+            }),
         }
     }
 
