@@ -1,9 +1,10 @@
 //! One half of an exchange: its body as it comes, and what is missing of it.
 
-use super::HELD_MAX;
 use super::Shared;
+use super::room::Share;
 use super::said::{Body, Lack};
 use crate::proto::content::{Content, Framing, Piece};
+use crate::proto::grpc::GrpcMessage;
 use crate::proto::{Fields, Side};
 
 /// Of one body that are kept.
@@ -11,6 +12,9 @@ const BODY_MAX: usize = 64 << 20;
 
 /// Lacks that are told of one half; more of them tell nothing new.
 const LACKS_MAX: usize = 16;
+
+const CUT_MESSAGE: &str = "a gRPC message is not whole";
+const NO_ROOM: &str = "too much is held at once: it is not decoded any more";
 
 /// A half that has begun.
 pub struct Half<H> {
@@ -27,7 +31,9 @@ pub struct Half<H> {
     /// The content is not kept: it is told as it comes.
     pub streams: bool,
     side: Side,
-    content: Content,
+    /// `None`: it would hold too much.
+    content: Option<Content>,
+    share: Share,
 }
 
 impl<H> Half<H> {
@@ -40,14 +46,17 @@ impl<H> Half<H> {
             body: Body::default(),
             streams: false,
             side,
-            content: Content::new(fields, shared.limits),
+            content: Some(Content::new(fields, shared.limits)),
+            share: Share::default(),
             head,
         }
     }
 
     /// The content will be of this kind, whatever its head says.
     pub fn expect(&mut self, framing: Framing) {
-        self.content.expect(framing);
+        if let Some(content) = &mut self.content {
+            content.expect(framing);
+        }
     }
 
     /// Takes bytes of the body; `take` gets what they hold.
@@ -85,17 +94,28 @@ impl<H> Half<H> {
         take: &mut dyn FnMut(&Piece<'_>),
         act: impl FnOnce(&mut Content, &mut dyn FnMut(Piece<'_>)),
     ) {
+        let Some(content) = &mut self.content else {
+            return;
+        };
         let mut keeper = Keeper {
             body: &mut self.body,
             lacks: &mut self.lacks,
             side: self.side,
             streams: self.streams,
-            held: &mut shared.held,
+            room: shared.room.left(),
         };
-        act(&mut self.content, &mut |piece| {
+        act(content, &mut |piece| {
             keeper.keep(&piece);
             take(&piece);
         });
+        let (kept, coding) = (self.body.bytes.len(), content.held());
+        let fits = self.share.set(kept + coding, &mut shared.room);
+        // What is kept is kept within bounds: only what is being decoded can be too much.
+        if !fits && coding > kept {
+            self.content = None;
+            self.share.set(kept, &mut shared.room);
+            self.lack(NO_ROOM, None);
+        }
     }
 
     /// Something is missing.
@@ -105,9 +125,8 @@ impl<H> Half<H> {
 
     /// It is told, and not needed any more.
     pub fn release(&mut self, shared: &mut Shared) -> Body {
-        let body = std::mem::take(&mut self.body);
-        shared.held = shared.held.saturating_sub(body.bytes.len());
-        body
+        self.share.set(0, &mut shared.room);
+        std::mem::take(&mut self.body)
     }
 }
 
@@ -141,7 +160,8 @@ struct Keeper<'k> {
     lacks: &'k mut Vec<Lack>,
     side: Side,
     streams: bool,
-    held: &'k mut usize,
+    /// Bytes that may be kept.
+    room: usize,
 }
 
 impl Keeper<'_> {
@@ -156,19 +176,30 @@ impl Keeper<'_> {
             Piece::Fault(fault) => {
                 push_lack(self.lacks, self.side, self.body.decoded, fault.what, None);
             }
+            Piece::Gap(_) => self.body.has_gap = true,
+            Piece::Grpc(message) => self.count(message),
             _ => {}
+        }
+    }
+
+    /// One that is cut short by a gap or by the body's end counts as well.
+    fn count(&mut self, message: &GrpcMessage<'_>) {
+        self.body.grpc_messages += 1;
+        if message.missing > 0 {
+            let (at, missing) = (self.body.decoded, Some(message.missing));
+            push_lack(self.lacks, self.side, at, CUT_MESSAGE, missing);
         }
     }
 
     fn keep_bytes(&mut self, bytes: &[u8]) {
         let room = BODY_MAX.saturating_sub(self.body.bytes.len());
-        let room = room.min(HELD_MAX.saturating_sub(*self.held));
+        let room = room.min(self.room);
         let kept = bytes.get(..room.min(bytes.len())).unwrap_or_default();
         // Behind something that was not kept, nothing is.
         let is_whole = self.body.bytes.len() as u64 == self.body.decoded;
         let kept = if is_whole { kept } else { &[] };
         self.body.bytes.extend_from_slice(kept);
-        *self.held += kept.len();
+        self.room -= kept.len();
         let left = bytes.len() - kept.len();
         if left > 0 {
             let at = self.body.bytes.len() as u64;

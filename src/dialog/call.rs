@@ -5,16 +5,25 @@ use serde_json::Value;
 use super::Shared;
 use super::body::Half;
 use super::history::Retry;
-use super::said::{Asked, CallName, CallReport, Lack, STALL_MS, STALLS_MAX, Stall, Timings, What};
+use super::room::Share;
+use super::said::{
+    Asked, Body, CallName, CallReport, Lack, STALL_MS, STALLS_MAX, Stall, Timings, What,
+};
 use crate::event::ProcessId;
 use crate::proto::content::Piece as Content;
 use crate::proto::{Outcome, RequestHead};
+use crate::semantics::dialect::DeltaKind;
 use crate::semantics::recognise::COMPATIBLE;
 use crate::semantics::thread::Place;
 use crate::semantics::{
     Call, Delta, Dialect, Merge, Operation, Piece, Request, RequestView, Response, Target, openai,
     provider_of, recognise,
 };
+
+/// Of the answer to one call that are kept while it is put together.
+const MERGE_MAX: usize = 128 << 20;
+/// What a piece of an answer takes beside its own bytes, at most about: pieces of new choices take most.
+const PIECE_COST: usize = 512;
 
 /// A call that has not ended.
 pub struct Calling {
@@ -31,16 +40,22 @@ pub struct Calling {
     retry: Option<Retry>,
     status: Option<u16>,
     merge: Option<Box<dyn Merge>>,
-    /// Pieces of the answer that its dialect does not know.
+    /// Pieces of the answer.
+    pieces: usize,
+    /// Of these, those that its dialect does not know.
     strange: u64,
+    share: Share,
+    /// Too much of the answer came: no more of it is put together.
+    is_full: bool,
     error: Option<String>,
     pace: Pace,
 }
 
 impl Calling {
-    /// What this request asks of a model; `None`: nothing.
+    /// What this request asks of a model; `None`: nothing. `body`: what it says, if all of that is there.
     pub fn recognise(
         half: &Half<RequestHead>,
+        body: Option<&Value>,
         process: ProcessId,
         shared: &mut Shared,
     ) -> Option<Self> {
@@ -52,18 +67,17 @@ impl Calling {
         }
         let (path, query) = path_of(head.target.as_deref()?);
         let host = head.authority.as_deref().map(host_of).unwrap_or_default();
-        let body: Option<Value> = serde_json::from_slice(&half.body.bytes).ok();
         let view = RequestView {
             method,
             path,
             query,
             host: &host,
             fields: &head.fields,
-            body: body.as_ref(),
+            body,
         };
         let (dialect, target) = recognise(&view)?;
-        let request = dialect.request(&target, body.as_ref().unwrap_or(&Value::Null));
-        let question = digest(head, &half.body.bytes);
+        let request = dialect.request(&target, body.unwrap_or(&Value::Null));
+        let question = digest(half);
         let mut calling = Self::new(dialect, target, request, question, process, shared);
         calling.authority = head.authority.clone();
         calling.lacks = half.lacks.clone();
@@ -124,7 +138,10 @@ impl Calling {
             lacks: Vec::new(),
             status: None,
             merge: None,
+            pieces: 0,
             strange: 0,
+            share: Share::default(),
+            is_full: false,
             error: None,
             pace: Pace::new(0),
         }
@@ -187,35 +204,73 @@ impl Calling {
                 class: message.class().unwrap_or_default(),
                 payload: message.payload,
             },
-            Content::Bytes(_) | Content::Fault(_) | Content::Gap(_) => return false,
+            Content::Bytes(_) | Content::Fault(_) | Content::Gap(_) | Content::Grpc(_) => {
+                return false;
+            }
         };
+        if self.is_full {
+            return true;
+        }
         let (dialect, target) = (self.dialect, &self.target);
         let merge = self.merge.get_or_insert_with(|| dialect.merge(target));
         let (name, pace) = (self.name, &mut self.pace);
         let is_known = merge.piece(&piece, &mut |delta: Delta| {
-            pace.heard(at_ns);
+            // Why it ends is no token.
+            if !matches!(delta.kind, DeltaKind::Finish(_)) {
+                pace.heard(at_ns);
+            }
             told.push(What::Delta { call: name, delta });
         });
+        self.pieces += 1;
         self.strange += u64::from(!is_known);
         is_known
+    }
+
+    /// The answer has said its last word.
+    pub fn is_final(&self) -> bool {
+        self.merge.as_ref().is_some_and(|merge| merge.is_final())
+    }
+
+    /// Something of question or answer is missing.
+    pub fn lack(&mut self, lack: Lack) {
+        self.lacks.push(lack);
+    }
+
+    /// Counts what it holds. What is too much ends there.
+    pub fn settle(&mut self, shared: &mut Shared) {
+        let Some(merge) = &self.merge else {
+            return;
+        };
+        let held = merge.held() + self.pieces * PIECE_COST;
+        let fits = self.share.set(held, &mut shared.room) && held <= MERGE_MAX;
+        if !fits && !self.is_full {
+            self.is_full = true;
+            self.lack(Lack {
+                of: "response",
+                why: "more of the answer than is kept".to_owned(),
+                at: 0,
+                bytes: None,
+            });
+        }
     }
 
     /// What came of it. `answer`: the body of an answer in one piece, and how it ended; `None`: there was none.
     pub fn report(
         mut self: Box<Self>,
-        answer: Option<(&[u8], Outcome)>,
+        answer: Option<(&Body, Outcome)>,
         lacks: Vec<Lack>,
         at_ns: u64,
         shared: &mut Shared,
     ) -> CallReport {
         // Some clients hang up behind the last word, and leave the rest of the framing unread.
-        let is_final = self.merge.as_ref().is_some_and(|merge| merge.is_final());
+        let is_final = self.is_final();
+        self.share.set(0, &mut shared.room);
         let is_cut = |how: Outcome| matches!(how, Outcome::CutOff | Outcome::Reset(_));
         let cuts_nothing = is_final && answer.is_some_and(|(_, how)| is_cut(how));
         let merged = self.merge.take().map(Merge::finish);
         let response = match (merged, answer) {
             (Some(merged), _) => Some(merged),
-            (None, Some((bytes, _))) => self.whole(bytes),
+            (None, Some((body, _))) => self.whole(body),
             (None, None) => None,
         };
         let outcome = match cuts_nothing {
@@ -264,10 +319,14 @@ impl Calling {
     }
 
     /// An answer in one piece.
-    fn whole(&mut self, bytes: &[u8]) -> Option<Response> {
-        if bytes.is_empty() {
+    fn whole(&mut self, body: &Body) -> Option<Response> {
+        if body.decoded == 0 {
             return None;
         }
+        let Some(bytes) = body.whole() else {
+            self.error = Some("parts of the answer were not seen".to_owned());
+            return None;
+        };
         match serde_json::from_slice(bytes) {
             Ok(body) => {
                 let status = self.status.unwrap_or_default();
@@ -392,14 +451,23 @@ fn with_estimate(call: Call) -> Call {
     call
 }
 
-/// Of a question, to know it again.
-fn digest(head: &RequestHead, body: &[u8]) -> [u8; 32] {
+/// What a request's body says, if all of it is there.
+pub fn body_of(half: &Half<RequestHead>) -> Option<Value> {
+    serde_json::from_slice(half.body.whole()?).ok()
+}
+
+/// Of a question, to know it again. One that is not all there is like no other.
+fn digest(half: &Half<RequestHead>) -> [u8; 32] {
+    let head = &half.head;
     let mut hasher = blake3::Hasher::new();
     for part in [&head.method, &head.target] {
         hasher.update(part.as_deref().unwrap_or_default().as_bytes());
         hasher.update(b" ");
     }
-    hasher.update(body);
+    hasher.update(&half.body.bytes);
+    if half.body.whole().is_none() {
+        hasher.update(&half.began_ns.to_le_bytes());
+    }
     *hasher.finalize().as_bytes()
 }
 

@@ -3,25 +3,32 @@
 use std::collections::BTreeMap;
 
 use super::exchange::Exchange;
+use super::room::Share;
 use super::said::{Role, Said, What, WsMessage};
 use super::{Reading, Shared};
-use crate::event::ProcessId;
 use crate::proto::connection::Connection;
-use crate::proto::{Decoder, ExchangeId, Item, Limits, Party};
+use crate::proto::item::Version;
+use crate::proto::{Decoder, ExchangeId, Item, Limits, Party, RequestHead};
 use crate::stream::Origin;
+
+/// Connections that hold less are not what takes the memory.
+const HELD_MIN: usize = 64 << 10;
 
 /// A connection.
 pub struct Conn {
-    decoder: Connection,
+    /// `None`: it would hold too much.
+    decoder: Option<Connection>,
     exchanges: Exchanges,
+    share: Share,
 }
 
 impl Conn {
     /// `from_start`: nothing of it was missed.
     pub fn new(limits: Limits, from_start: bool) -> Self {
         Self {
-            decoder: Connection::new(limits, from_start),
+            decoder: Some(Connection::new(limits, from_start)),
             exchanges: Exchanges::default(),
+            share: Share::default(),
         }
     }
 
@@ -35,10 +42,20 @@ impl Conn {
         out: &mut Vec<Said>,
     ) {
         let mut teller = Teller::new(origin, shared, out);
+        let Some(decoder) = &mut self.decoder else {
+            return teller.unrecognised(bytes.len() as u64);
+        };
         let exchanges = &mut self.exchanges;
-        self.decoder.data(from, origin.ts_ns, bytes, &mut |item| {
+        decoder.data(from, origin.ts_ns, bytes, &mut |item| {
             exchanges.take(item, &mut teller);
         });
+        let held = decoder.held();
+        if !self.share.set(held, &mut teller.shared.room) && held > HELD_MIN {
+            self.share.set(0, &mut teller.shared.room);
+            self.decoder = None;
+            teller.why = "too much is held at once: the connection is not decoded any more";
+            self.exchanges.give_up(&mut teller);
+        }
     }
 
     /// Bytes are missing.
@@ -52,18 +69,24 @@ impl Conn {
     ) {
         let mut teller = Teller::new(origin, shared, out);
         let exchanges = &mut self.exchanges;
-        self.decoder.gap(from, origin.ts_ns, bytes, &mut |item| {
-            exchanges.take(item, &mut teller);
-        });
+        if let Some(decoder) = &mut self.decoder {
+            decoder.gap(from, origin.ts_ns, bytes, &mut |item| {
+                exchanges.take(item, &mut teller);
+            });
+        }
     }
 
     /// One direction has ended.
     pub fn end(&mut self, from: Party, origin: &Origin, shared: &mut Shared, out: &mut Vec<Said>) {
         let mut teller = Teller::new(origin, shared, out);
-        let exchanges = &mut self.exchanges;
-        self.decoder.end(from, origin.ts_ns, &mut |item| {
-            exchanges.take(item, &mut teller);
-        });
+        self.end_decoding(from, &mut teller);
+    }
+
+    fn end_decoding(&mut self, from: Party, teller: &mut Teller<'_>) {
+        let (exchanges, at_ns) = (&mut self.exchanges, teller.origin.ts_ns);
+        if let Some(decoder) = &mut self.decoder {
+            decoder.end(from, at_ns, &mut |item| exchanges.take(item, teller));
+        }
     }
 
     /// It is over; `why` is for what is open on it.
@@ -76,20 +99,17 @@ impl Conn {
     ) {
         let mut teller = Teller::new(origin, shared, out);
         teller.why = why;
-        let exchanges = &mut self.exchanges;
         for from in [Party::Local, Party::Peer] {
-            self.decoder.end(from, origin.ts_ns, &mut |item| {
-                exchanges.take(item, &mut teller);
-            });
+            self.end_decoding(from, &mut teller);
         }
-        for (_, exchange) in std::mem::take(&mut self.exchanges.open) {
-            exchange.give_up(&mut teller);
-        }
+        self.exchanges.give_up(&mut teller);
+        self.share.set(0, &mut teller.shared.room);
     }
 
     /// Whether its bytes are decoded.
     pub fn reading(&self) -> Reading {
-        match self.decoder.is_recognised() {
+        let decoder = self.decoder.as_ref();
+        match decoder.map_or(Some(false), Connection::is_recognised) {
             Some(true) => Reading::Decoded,
             Some(false) => Reading::Opaque,
             None => Reading::Open,
@@ -99,7 +119,8 @@ impl Conn {
 
 /// Tells what was said, and with whose bytes.
 pub struct Teller<'t> {
-    origin: &'t Origin,
+    /// Who speaks, when and where.
+    pub origin: &'t Origin,
     /// What all connections share.
     pub shared: &'t mut Shared,
     out: &'t mut Vec<Said>,
@@ -156,11 +177,6 @@ impl<'t> Teller<'t> {
         *unrecognised = unrecognised.saturating_add(bytes);
     }
 
-    /// Whose connection it is.
-    pub fn process(&self) -> ProcessId {
-        self.origin.process
-    }
-
     /// When the last bytes passed.
     pub fn now_ns(&self) -> u64 {
         self.origin.ts_ns
@@ -171,6 +187,7 @@ impl<'t> Teller<'t> {
 #[derive(Default)]
 struct Exchanges {
     open: BTreeMap<ExchangeId, Exchange>,
+    has_authority: bool,
 }
 
 impl Exchanges {
@@ -182,6 +199,7 @@ impl Exchanges {
                 head,
                 at_ns,
             } => {
+                self.tell_authority(&head, teller);
                 let exchange = self.exchange(id, from);
                 exchange.request_begins(head, at_ns, teller);
             }
@@ -239,13 +257,37 @@ impl Exchanges {
                 };
                 exchange.web_socket(message, at_ns, teller);
             }),
-            Item::Unrecognised { bytes, .. } => teller.unrecognised(bytes.unwrap_or(0)),
+            Item::Unrecognised { bytes, .. } => {
+                // On a connection that became a WebSocket, the exchange that it began with has the call.
+                if let Some(exchange) = self.open.values_mut().next_back() {
+                    exchange.lose(bytes);
+                }
+                teller.unrecognised(bytes.unwrap_or(0));
+            }
+        }
+    }
+
+    /// The field `Host` of HTTP/1 is read where connections are followed.
+    fn tell_authority(&mut self, head: &RequestHead, teller: &mut Teller<'_>) {
+        let Some(name) = &head.authority else {
+            return;
+        };
+        if head.version == Version::Http2 && !std::mem::replace(&mut self.has_authority, true) {
+            let told = (teller.origin.conn, name.clone());
+            teller.shared.authorities.push(told);
         }
     }
 
     fn exchange(&mut self, id: ExchangeId, client: Party) -> &mut Exchange {
         let exchange = self.open.entry(id);
         exchange.or_insert_with(|| Exchange::new(id, client))
+    }
+
+    /// What is open stays as it is.
+    fn give_up(&mut self, teller: &mut Teller<'_>) {
+        for (_, exchange) in std::mem::take(&mut self.open) {
+            exchange.give_up(teller);
+        }
     }
 
     fn with(&mut self, id: ExchangeId, act: impl FnOnce(&mut Exchange)) {

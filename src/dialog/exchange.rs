@@ -1,20 +1,27 @@
 //! One exchange: a request, its response, and the call of a model that they may be.
 
 use super::body::Half;
-use super::call::Calling;
+use super::call::{Calling, body_of};
 use super::conn::Teller;
 use super::mcp::Talk;
-use super::said::{HttpRequest, HttpResponse, Role, StreamEvent, What, WsMessage};
+use super::said::{Body, HttpRequest, HttpResponse, Lack, Role, StreamEvent, What, WsMessage};
 use crate::proto::content::{Framing, Piece};
-use crate::proto::item::WebSocketKind;
-use crate::proto::{ExchangeId, Fields, Outcome, Party, RequestHead, ResponseHead, Side};
-use crate::semantics::dialect::DeltaKind;
+use crate::proto::item::{Version, WebSocketKind};
+use crate::proto::{ExchangeId, Field, Fields, Outcome, Party, RequestHead, ResponseHead, Side};
 use crate::semantics::mcp::McpMessage;
 
 /// Interim responses (RFC 9110 section 15.2); 101 is the last one of its exchange.
 fn is_interim(status: Option<u16>) -> bool {
     status.is_some_and(|status| (100..200).contains(&status) && status != 101)
 }
+
+/// Events and news of an answer that are told of one piece of it: 16 KiB that are compressed may be millions.
+const TOLD_MAX: usize = 1 << 16;
+/// Of an answer that came before its question was complete.
+const EARLY_MAX: usize = 1 << 20;
+
+const HEAD_LOST: &str = "its head was not seen";
+const UNSEEN: &str = "bytes were not seen";
 
 /// A half.
 enum State<H> {
@@ -40,6 +47,20 @@ pub struct Exchange {
     mcp: Option<Box<Talk>>,
     /// Host and target of the request.
     place: (Option<String>, Option<String>),
+    version: Version,
+    /// Bytes of the response that were lost before its head came.
+    lost: Option<Option<u64>>,
+    early: Option<Box<Early>>,
+}
+
+/// An answer that was told before the request was complete.
+struct Early {
+    body: Body,
+    status: Option<u16>,
+    outcome: Outcome,
+    lacks: Vec<Lack>,
+    began_ns: u64,
+    ended_ns: u64,
 }
 
 impl Exchange {
@@ -55,6 +76,9 @@ impl Exchange {
             is_upgraded: false,
             mcp: None,
             place: (None, None),
+            version: Version::Http11,
+            lost: None,
+            early: None,
         }
     }
 
@@ -85,6 +109,7 @@ impl Exchange {
     pub fn request_begins(&mut self, head: Box<RequestHead>, at_ns: u64, teller: &mut Teller<'_>) {
         teller.shared.counts.requests += 1;
         self.place = (head.authority.clone(), head.target.clone());
+        self.version = head.version;
         let fields = head.fields.clone();
         let half = Half::new(Side::Request, head, &fields, at_ns, teller.shared);
         self.request = State::Open(Box::new(half));
@@ -102,27 +127,65 @@ impl Exchange {
         if matches!(self.request, State::Unseen) {
             teller.shared.counts.unpaired += 1;
         }
-        // An answer that comes before its question is complete: the question is what it is so far.
-        self.look_at(at_ns, teller);
         let fields = head.fields.clone();
+        self.open_response(head, &fields, at_ns, teller);
+    }
+
+    /// What comes behind a head that was lost is still worth reading.
+    fn response_goes_on(&mut self, at_ns: u64, teller: &mut Teller<'_>) {
+        let head = ResponseHead {
+            version: self.version,
+            status: None,
+            fields: Fields::default(),
+        };
+        // It may have said anything.
+        let fields = Fields(vec![Field {
+            name: "?".to_owned(),
+            value: None,
+        }]);
+        self.open_response(Box::new(head), &fields, at_ns, teller);
+        if let State::Open(half) = &mut self.response {
+            half.lack(HEAD_LOST, None);
+        }
+    }
+
+    fn open_response(
+        &mut self,
+        head: Box<ResponseHead>,
+        fields: &Fields,
+        at_ns: u64,
+        teller: &mut Teller<'_>,
+    ) {
+        self.look_at(false, at_ns, teller);
         if let Some(calling) = &mut self.reader.calling {
             calling.answered(head.status, at_ns);
         }
-        let mut half = Half::new(Side::Response, head, &fields, at_ns, teller.shared);
-        if self.reader.wants_elements(&fields) {
+        if let State::Open(before) = &mut self.response {
+            before.release(teller.shared);
+        }
+        let mut half = Half::new(Side::Response, head, fields, at_ns, teller.shared);
+        if self.reader.wants_elements(fields) {
             half.expect(Framing::JsonArray);
+        }
+        if let Some(bytes) = self.lost.take() {
+            half.lack(UNSEEN, bytes);
         }
         self.response = State::Open(Box::new(half));
     }
 
     pub fn body(&mut self, side: Side, bytes: &[u8], at_ns: u64, teller: &mut Teller<'_>) {
         match side {
-            Side::Request => {
-                if let State::Open(half) = &mut self.request {
-                    half.push(bytes, teller.shared, &mut |_| {});
-                }
+            Side::Request => match &mut self.request {
+                State::Open(half) => half.push(bytes, teller.shared, &mut |_| {}),
+                State::Over | State::Unseen => teller.unrecognised(bytes.len() as u64),
+            },
+            Side::Response if matches!(self.response, State::Over) => {
+                teller.unrecognised(bytes.len() as u64);
             }
             Side::Response => {
+                if matches!(self.response, State::Unseen) {
+                    self.response_goes_on(at_ns, teller);
+                }
                 self.read(at_ns, teller, |half, teller, take| {
                     half.push(bytes, teller.shared, take);
                 });
@@ -136,6 +199,11 @@ impl Exchange {
                 if let State::Open(half) = &mut self.request {
                     half.gap(bytes, teller.shared, &mut |_| {});
                 }
+            }
+            Side::Response if matches!(self.response, State::Unseen) => {
+                let before = self.lost.unwrap_or(Some(0));
+                let sum = before.zip(bytes);
+                self.lost = Some(sum.map(|(before, bytes)| before.saturating_add(bytes)));
             }
             Side::Response => self.read(at_ns, teller, |half, teller, take| {
                 half.gap(bytes, teller.shared, take);
@@ -160,6 +228,9 @@ impl Exchange {
 
     /// A message of the WebSocket that it became.
     pub fn web_socket(&mut self, message: WsMessage, at_ns: u64, teller: &mut Teller<'_>) {
+        if message.is_incomplete && message.from != self.client {
+            self.lose(None);
+        }
         let is_text = message.kind == WebSocketKind::Text && !message.is_incomplete;
         let mut told = Vec::new();
         if is_text && message.from == self.client {
@@ -168,12 +239,28 @@ impl Exchange {
             calling.take(&Piece::Line(&message.bytes), at_ns, &mut told);
         }
         teller.tell(at_ns, self, What::WebSocket(message));
-        let has_ended = told.iter().any(is_finish);
+        let calling = self.reader.calling.as_deref_mut();
+        let has_ended = calling.is_some_and(|calling| {
+            calling.settle(teller.shared);
+            calling.is_final()
+        });
         for what in told {
             teller.tell(at_ns, self, what);
         }
         if has_ended {
             self.end_call_of_messages(at_ns, teller);
+        }
+    }
+
+    /// Something of the answer that comes over its WebSocket was lost.
+    pub fn lose(&mut self, bytes: Option<u64>) {
+        if let (true, Some(calling)) = (self.is_upgraded, &mut self.reader.calling) {
+            calling.lack(Lack {
+                of: "response",
+                why: UNSEEN.to_owned(),
+                at: 0,
+                bytes,
+            });
         }
     }
 
@@ -187,7 +274,7 @@ impl Exchange {
     ) {
         let (authority, target) = &self.place;
         let place = (authority.as_deref(), target.as_deref());
-        let process = teller.process();
+        let process = teller.origin.process;
         let calling = Calling::of_message(bytes, place, process, at_ns, teller.shared);
         let Some(calling) = calling else {
             return;
@@ -223,8 +310,20 @@ impl Exchange {
         if reader.streams && !half.streams {
             half.streams = true;
             let body = half.release(teller.shared);
-            half.body.wire = body.wire;
-            half.body.decoded = body.decoded;
+            half.body = Body {
+                bytes: Vec::new(),
+                ..body
+            };
+        }
+        let untold = std::mem::take(&mut reader.untold);
+        if untold > 0 {
+            half.lack(
+                format!("{untold} events at once are too many to be told"),
+                None,
+            );
+        }
+        if let Some(calling) = &mut reader.calling {
+            calling.settle(teller.shared);
         }
         for what in told {
             let heard = match &what {
@@ -260,8 +359,8 @@ impl Exchange {
         if outcome == Outcome::CutOff {
             half.lack(teller.why, None);
         }
-        self.look_at(at_ns, teller);
-        if let Some(calling) = &mut self.reader.calling {
+        self.look_at(true, at_ns, teller);
+        if let (true, Some(calling)) = (is_complete, &mut self.reader.calling) {
             calling.sent(at_ns);
         }
         let State::Open(mut half) = std::mem::replace(&mut self.request, State::Over) else {
@@ -283,6 +382,22 @@ impl Exchange {
             incomplete: half.lacks,
         };
         teller.tell(at_ns, self, What::Request(Box::new(request)));
+        self.end_early(teller);
+    }
+
+    /// The call whose answer is over already.
+    fn end_early(&mut self, teller: &mut Teller<'_>) {
+        let Some(early) = self.early.take() else {
+            return;
+        };
+        let Some(mut calling) = self.reader.calling.take() else {
+            return;
+        };
+        calling.answered(early.status, early.began_ns);
+        let answer = Some((&early.body, early.outcome));
+        let report = calling.report(answer, early.lacks, early.ended_ns, teller.shared);
+        let report = What::Call(Box::new(report));
+        teller.say(teller.now_ns(), self.id, self.role(), true, report);
     }
 
     fn end_response(&mut self, outcome: Outcome, at_ns: u64, teller: &mut Teller<'_>) {
@@ -298,8 +413,8 @@ impl Exchange {
         });
         let heard = match &self.response {
             State::Open(half) if self.mcp.is_some() && !half.streams => {
-                let bytes = half.body.bytes.clone();
-                self.hear(&bytes, teller)
+                let bytes = half.body.whole().map(<[u8]>::to_vec);
+                self.hear(&bytes.unwrap_or_default(), teller)
             }
             _ => Vec::new(),
         };
@@ -313,8 +428,11 @@ impl Exchange {
         let (id, role) = (self.id, self.role());
         let report = calling.map(|calling| {
             let lacks = half.lacks.clone();
-            calling.report(Some((&body.bytes, outcome)), lacks, at_ns, teller.shared)
+            calling.report(Some((&body, outcome)), lacks, at_ns, teller.shared)
         });
+        if !self.is_looked_at && matches!(self.request, State::Open(_)) {
+            self.early = Some(Box::new(Early::new(&half, &body, outcome, at_ns)));
+        }
         let head = *half.head;
         let response = HttpResponse {
             version: head.version.as_str(),
@@ -352,29 +470,61 @@ impl Exchange {
         }
         self.response = State::Over;
         teller.shared.counts.unpaired += 1;
-        let Some(mut calling) = self.reader.calling.take() else {
-            return;
+        let why = match outcome {
+            Outcome::Broken(fault) => fault.what.to_owned(),
+            Outcome::Complete => HEAD_LOST.to_owned(),
+            Outcome::CutOff => teller.why.to_owned(),
+            Outcome::Reset(code) => format!("reset, code {code}"),
         };
-        match outcome {
-            Outcome::Broken(fault) => calling.unanswered(fault.what),
-            Outcome::Reset(code) => calling.unanswered(&format!("reset, code {code}")),
-            Outcome::Complete | Outcome::CutOff => calling.unanswered(teller.why),
+        let lost = self.lost.take();
+        let lacks = vec![Lack {
+            of: "response",
+            why: format!("no answer: {why}"),
+            at: 0,
+            bytes: lost.flatten(),
+        }];
+        let is_understood = self.is_understood();
+        let calling = self.reader.calling.take();
+        let response = HttpResponse {
+            version: self.version.as_str(),
+            status: None,
+            fields: Fields::default(),
+            trailers: Fields::default(),
+            body: Body::default(),
+            events: 0,
+            began_ns: at_ns,
+            outcome,
+            incomplete: lacks.clone(),
+        };
+        let (id, role) = (self.id, self.role());
+        let response = What::Response(Box::new(response));
+        teller.say(at_ns, id, role, is_understood, response);
+        if let Some(mut calling) = calling {
+            calling.unanswered(&why);
+            let lacks = lost.map(|_| lacks).unwrap_or_default();
+            let report = calling.report(None, lacks, at_ns, teller.shared);
+            teller.say(at_ns, id, role, true, What::Call(Box::new(report)));
         }
-        let report = calling.report(None, Vec::new(), at_ns, teller.shared);
-        let report = What::Call(Box::new(report));
-        teller.say(at_ns, self.id, self.role(), true, report);
     }
 
-    /// Finds out, once, whether the request is a call.
-    fn look_at(&mut self, at_ns: u64, teller: &mut Teller<'_>) {
+    /// Finds out, once, whether the request is a call. `is_over`: nothing more of it comes; before, it may be read if what
+    /// has come is JSON already.
+    fn look_at(&mut self, is_over: bool, at_ns: u64, teller: &mut Teller<'_>) {
         let State::Open(half) = &self.request else {
             return;
         };
-        if std::mem::replace(&mut self.is_looked_at, true) {
+        let body = match self.is_looked_at {
+            false => body_of(half),
+            true => return,
+        };
+        if !is_over && body.is_none() {
             return;
         }
-        let Some(calling) = Calling::recognise(half, teller.process(), teller.shared) else {
-            let (fields, body) = (&half.head.fields, &half.body.bytes);
+        self.is_looked_at = true;
+        let shared = &mut *teller.shared;
+        let process = teller.origin.process;
+        let Some(calling) = Calling::recognise(half, body.as_ref(), process, shared) else {
+            let (fields, body) = (&half.head.fields, half.body.whole());
             if let Some((talk, said)) = Talk::begin(fields, body, &mut teller.shared.sessions) {
                 self.mcp = Some(Box::new(talk));
                 self.tell_mcp(said, at_ns, teller);
@@ -387,8 +537,21 @@ impl Exchange {
     }
 }
 
-fn is_finish(what: &What) -> bool {
-    matches!(what, What::Delta { delta, .. } if matches!(delta.kind, DeltaKind::Finish(_)))
+impl Early {
+    fn new(half: &Half<ResponseHead>, body: &Body, outcome: Outcome, ended_ns: u64) -> Self {
+        let bytes = body.bytes.get(..EARLY_MAX).unwrap_or(&body.bytes);
+        Self {
+            body: Body {
+                bytes: bytes.to_vec(),
+                ..*body
+            },
+            status: half.head.status,
+            outcome,
+            lacks: half.lacks.clone(),
+            began_ns: half.began_ns,
+            ended_ns,
+        }
+    }
 }
 
 /// What a response holds.
@@ -397,6 +560,8 @@ struct Reader {
     calling: Option<Box<Calling>>,
     /// That were told.
     events: u64,
+    /// That were too many.
+    untold: u64,
     /// It comes in pieces that are told or merged as they come.
     streams: bool,
 }
@@ -418,6 +583,10 @@ impl Reader {
         }
         if let Some(calling) = &mut self.calling {
             self.streams |= calling.take(piece, at_ns, told);
+        }
+        if told.len() > TOLD_MAX {
+            self.untold += (told.len() - TOLD_MAX) as u64;
+            told.truncate(TOLD_MAX);
         }
     }
 

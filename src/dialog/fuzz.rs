@@ -36,7 +36,11 @@ pub fn fuzz_dialog(data: &[u8]) {
         let close = close(origin(conn, ts_ns), CloseReason::Detached);
         sense.take(&mut dialogs, &close);
     }
-    assert_eq!(dialogs.shared.held, 0, "bytes of bodies are still held");
+    assert_eq!(
+        dialogs.shared.room.left(),
+        super::room::Room::default().left(),
+        "something is still held"
+    );
     assert!(dialogs.conns.is_empty());
 }
 

@@ -12,6 +12,8 @@ use crate::semantics::mcp::{McpMessage, McpSession};
 const SESSIONS_MAX: usize = 1024;
 
 const SESSION: &str = "mcp-session-id";
+/// Bytes of a session's id; they are UUIDs, or signed tokens.
+const SESSION_MAX: usize = 4096;
 
 /// All sessions of a run.
 #[derive(Default)]
@@ -43,21 +45,25 @@ pub struct Talk {
 }
 
 impl Talk {
-    /// What a request says, if it is MCP's; one without a body opens a stream for the server.
+    /// What a request says, if it is MCP's; one without a body opens a stream for the server. `None`: not all of the body is
+    /// known.
     pub fn begin(
         fields: &Fields,
-        body: &[u8],
+        body: Option<&[u8]>,
         sessions: &mut Sessions,
     ) -> Option<(Self, Vec<McpMessage>)> {
+        let session = fields.get(SESSION).filter(|id| id.len() <= SESSION_MAX);
         let mut talk = Self {
-            session: fields.get(SESSION).map(str::to_owned),
+            session: session.map(str::to_owned),
             own: McpSession::default(),
         };
-        if body.is_empty() {
-            return talk.session.is_some().then(|| (talk, Vec::new()));
+        match body {
+            None | Some([]) => talk.session.is_some().then(|| (talk, Vec::new())),
+            Some(body) => {
+                let said = talk.hear(fields, true, body, sessions)?;
+                Some((talk, said))
+            }
         }
-        let said = talk.hear(fields, true, body, sessions)?;
-        Some((talk, said))
     }
 
     /// What an answer, or an event of it, says.

@@ -11,6 +11,7 @@ mod exchange;
 pub mod fuzz;
 mod history;
 mod mcp;
+mod room;
 pub mod said;
 
 use std::collections::HashMap;
@@ -22,12 +23,10 @@ use crate::stream::{CloseReason, ConnName, Message, Origin};
 
 use conn::Conn;
 use history::History;
+use room::Room;
 
 pub use history::Retry;
 pub use said::{Asked, CallName, CallReport, HttpRequest, HttpResponse, Role, Said, What};
-
-/// Bytes of bodies that are held at once, over all connections: what comes beyond is not kept.
-const HELD_MAX: usize = 512 << 20;
 
 /// Whether a piece of plaintext is part of something that is told in a better way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,11 +45,12 @@ struct Shared {
     limits: Limits,
     /// Calls so far.
     calls: u64,
-    /// Bytes of bodies that are held.
-    held: usize,
+    room: Room,
     counts: Counts,
     history: History,
     sessions: mcp::Sessions,
+    /// Servers' names that the first requests of connections told.
+    authorities: Vec<(ConnName, String)>,
     /// Loaded with the first call.
     prices: Option<Prices>,
 }
@@ -90,6 +90,11 @@ impl Dialogs {
     /// Costs are by this table.
     pub fn set_prices(&mut self, prices: Prices) {
         self.shared.prices = Some(prices);
+    }
+
+    /// Servers' names that HTTP/2 told (`:authority`) since this was asked: that of the first request of a connection.
+    pub fn take_authorities(&mut self) -> Vec<(ConnName, String)> {
+        std::mem::take(&mut self.shared.authorities)
     }
 
     /// Counts so far.

@@ -105,6 +105,18 @@ pub struct Body {
     pub wire: u64,
     /// Bytes after decoding.
     pub decoded: u64,
+    /// Messages of gRPC in it.
+    pub grpc_messages: u64,
+    /// Something in the middle of it was not seen: what is kept was not said like that.
+    pub has_gap: bool,
+}
+
+impl Body {
+    /// All of it; `None`: not all is known. JSON with something missing in the middle may still be JSON.
+    pub fn whole(&self) -> Option<&[u8]> {
+        let is_whole = !self.has_gap && self.bytes.len() as u64 == self.decoded;
+        is_whole.then_some(&self.bytes)
+    }
 }
 
 /// A request, when it has ended.

@@ -218,7 +218,12 @@ impl Output {
 
     fn print(&mut self, messages: &mut Vec<Message<'_>>) -> Result<()> {
         self.processes.introduce(messages);
-        self.printer.print(messages)
+        self.printer.print(messages)?;
+        for (conn, name) in self.printer.viewer.take_authorities() {
+            let mut news = self.tracker.hear_authority(conn, &name);
+            self.printer.print(&mut news)?;
+        }
+        Ok(())
     }
 
     fn flow(&self) -> Flow {

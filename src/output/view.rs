@@ -46,6 +46,11 @@ impl Viewer {
         &self.dialogs
     }
 
+    /// As [`Dialogs::take_authorities`] says.
+    pub fn take_authorities(&mut self) -> Vec<(ConnName, String)> {
+        self.dialogs.take_authorities()
+    }
+
     /// What a message means: what is to be printed of it goes to `out`, in order.
     pub fn take<'b>(&mut self, message: Message<'b>, out: &mut Vec<Shown<'b>>) {
         if self.view == View::Raw {

@@ -1,12 +1,12 @@
 //! What the body of one half of an exchange holds: its coding undone, and the messages in it told apart: server-sent
-//! events, lines or array elements of JSON, messages of AWS.
+//! events, lines or array elements of JSON, messages of AWS and of gRPC.
 //!
 //! The decoded bytes are given in any case. The media type decides how messages are framed; where it is missing or says
-//! nothing, the first bytes do, if they leave no doubt. What messages mean is not looked at. The frames of gRPC are read
-//! elsewhere.
+//! nothing, the first bytes do, if they leave no doubt. What messages mean is not looked at, and a gRPC message that is compressed stays so.
 
 use super::coding::Decoding;
 use super::eventstream::{self, Message, Messages};
+use super::grpc::{GrpcMessage, GrpcMessages};
 use super::json_array::Elements;
 use super::lines::Lines;
 use super::sse::{Event, Events};
@@ -21,7 +21,7 @@ const NO_EVENTS: Fault = Fault {
 pub enum Framing {
     /// `application/vnd.amazon.eventstream`.
     AwsEvents,
-    /// `application/grpc`, and what begins with that. Not divided here.
+    /// `application/grpc`, and what begins with that.
     Grpc,
     /// The elements of a JSON array. No media type says so.
     JsonArray,
@@ -82,6 +82,8 @@ pub enum Piece<'p> {
     Element(&'p [u8]),
     /// Something is not as it should be. What comes behind it may be missing.
     Fault(Fault),
+    /// A message of gRPC.
+    Grpc(GrpcMessage<'p>),
     /// Bytes were lost here; `None`: nobody knows how many. They are counted as they were sent: coded.
     Gap(Option<u64>),
     /// A line, without its end.
@@ -99,6 +101,7 @@ const SNIFFED: usize = 64;
 enum Parser {
     Aws(Box<Messages>),
     Elements(Box<Elements>),
+    Grpc(Box<GrpcMessages>),
     Lines(Box<Lines>),
     None,
     Sse(Box<Events>),
@@ -108,10 +111,11 @@ impl Parser {
     fn new(framing: Framing, limit: usize) -> Self {
         match framing {
             Framing::AwsEvents => Self::Aws(Box::new(Messages::new(limit))),
-            Framing::Grpc | Framing::Whole => Self::None,
+            Framing::Grpc => Self::Grpc(Box::new(GrpcMessages::new(limit))),
             Framing::JsonArray => Self::Elements(Box::new(Elements::new(limit))),
             Framing::Lines => Self::Lines(Box::new(Lines::new(limit))),
             Framing::Sse => Self::Sse(Box::new(Events::new(limit))),
+            Framing::Whole => Self::None,
         }
     }
 
@@ -121,6 +125,7 @@ impl Parser {
             Self::Elements(elements) => {
                 elements.push(bytes, &mut |said| out(piece(said, Piece::Element)))
             }
+            Self::Grpc(messages) => messages.push(bytes, &mut |message| out(Piece::Grpc(message))),
             Self::Lines(lines) => lines.push(bytes, &mut |said| out(piece(said, Piece::Line))),
             Self::None => {}
             Self::Sse(events) => events.push(bytes, &mut |said| out(piece(said, Piece::Sse))),
@@ -131,6 +136,7 @@ impl Parser {
         match self {
             Self::Aws(messages) => messages.gap(bytes, &mut |said| out(piece(said, Piece::Aws))),
             Self::Elements(elements) => elements.gap(&mut |said| out(piece(said, Piece::Element))),
+            Self::Grpc(messages) => messages.gap(bytes, &mut |message| out(Piece::Grpc(message))),
             Self::Lines(lines) => lines.gap(&mut |said| out(piece(said, Piece::Line))),
             Self::None => {}
             Self::Sse(events) => events.gap(&mut |said| out(piece(said, Piece::Sse))),
@@ -143,6 +149,12 @@ impl Parser {
             Self::Elements(elements) => {
                 elements.finish(&mut |said| out(piece(said, Piece::Element)))
             }
+            Self::Grpc(messages) => {
+                let end = messages.finish(&mut |message| out(Piece::Grpc(message)));
+                if let Err(fault) = end {
+                    out(Piece::Fault(fault));
+                }
+            }
             Self::Lines(lines) => lines.finish(complete, &mut |said| out(piece(said, Piece::Line))),
             Self::None => {}
             Self::Sse(events) => events.finish(&mut |said| out(piece(said, Piece::Sse))),
@@ -153,6 +165,7 @@ impl Parser {
         match self {
             Self::Aws(messages) => size_of_val(&**messages) + messages.held(),
             Self::Elements(elements) => size_of_val(&**elements) + elements.held(),
+            Self::Grpc(messages) => size_of_val(&**messages) + messages.held(),
             Self::Lines(lines) => size_of_val(&**lines) + lines.held(),
             Self::None => 0,
             Self::Sse(events) => size_of_val(&**events) + events.held(),
@@ -372,6 +385,7 @@ pub fn fuzz_content(data: &[u8]) {
         "text/event-stream",
         "application/x-ndjson",
         "application/vnd.amazon.eventstream",
+        "application/grpc",
         "application/json",
         "",
     ];

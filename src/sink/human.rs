@@ -4,6 +4,7 @@
 mod http;
 mod llm;
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
@@ -11,7 +12,7 @@ use anstyle::{AnsiColor, Style as Colour};
 
 use super::{Clock, Sink, View};
 use crate::bytes::printable;
-use crate::dialog::{Said, What};
+use crate::dialog::{CallName, Said, What};
 use crate::event::process::{Missed, ProcessInfo};
 use crate::event::{Direction, Role, SocketNames, Trust};
 use crate::select::Container;
@@ -38,6 +39,8 @@ pub struct Human<W> {
     view: View,
     /// Where the last line stands that has not ended.
     cursor: Option<llm::Cursor>,
+    /// What was printed of calls that have not ended.
+    told: HashMap<CallName, llm::Told>,
 }
 
 impl<W: Write> Human<W> {
@@ -49,6 +52,7 @@ impl<W: Write> Human<W> {
             style,
             view,
             cursor: None,
+            told: HashMap::new(),
         }
     }
 

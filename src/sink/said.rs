@@ -111,6 +111,8 @@ struct Content<'c> {
     wire_bytes: u64,
     /// After decoding.
     body_bytes: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    grpc_messages: u64,
 }
 
 impl<'c> Content<'c> {
@@ -121,6 +123,7 @@ impl<'c> Content<'c> {
             body_b64: text.is_none().then(|| BASE64_STANDARD.encode(&body.bytes)),
             wire_bytes: body.wire,
             body_bytes: body.decoded,
+            grpc_messages: body.grpc_messages,
         }
     }
 }

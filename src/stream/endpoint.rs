@@ -2,15 +2,15 @@
 //! from the first request, and how well all that is known. A wrong answer is worse than none: what is contested is
 //! withdrawn, and names are taken over from nowhere else.
 //!
-//! Names in HTTP/2 headers are compressed, and are left to who decodes them.
+//! Names in HTTP/2 headers are compressed: who decodes them tells them here.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use super::hello;
 use crate::event::{Data, Direction, Hello, ProcessId, Role, SocketNames, Trust};
 
-/// Names of sockets that are remembered until their connection is known; the oldest go first.
+/// Names of sockets that are remembered while their process lives; the oldest go first.
 const NAMES_MAX: usize = 16384;
 /// Bytes of a request's head that are looked at: servers take no more (nginx 8 KiB, Apache 8 KiB).
 const HEAD_MAX: usize = 8192;
@@ -61,6 +61,8 @@ impl From<Trust> for Confidence {
 /// Where a host's name comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HostFrom {
+    /// `:authority` of the first request.
+    Authority,
     /// The field `Host` of the first request.
     Host,
     /// The server name in the ClientHello.
@@ -71,6 +73,7 @@ impl HostFrom {
     /// As in the JSON.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Authority => "authority",
             Self::Host => "host",
             Self::Sni => "sni",
         }
@@ -104,7 +107,8 @@ impl Endpoint {
 /// The names that ClientHellos told, by socket.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    by_socket: HashMap<(ProcessId, u64), String>,
+    by_socket: BTreeMap<(ProcessId, u64), String>,
+    /// As they came; some may be gone.
     order: VecDeque<(ProcessId, u64)>,
 }
 
@@ -119,10 +123,22 @@ impl Names {
         if self.by_socket.insert(key, name).is_none() {
             self.order.push_back(key);
         }
-        if self.order.len() > NAMES_MAX
+        while self.by_socket.len() > NAMES_MAX
             && let Some(oldest) = self.order.pop_front()
         {
             self.by_socket.remove(&oldest);
+        }
+        if self.order.len() > 2 * self.by_socket.len() + 64 {
+            self.order.retain(|key| self.by_socket.contains_key(key));
+        }
+    }
+
+    /// A process has ended.
+    pub(super) fn forget(&mut self, process: ProcessId) {
+        let of = self.by_socket.range((process, 0)..=(process, u64::MAX));
+        let keys: Vec<_> = of.map(|(key, _)| *key).collect();
+        for key in keys {
+            self.by_socket.remove(&key);
         }
     }
 
@@ -205,6 +221,15 @@ impl Known {
         }
     }
 
+    /// The connection speaks HTTP/2, and its first request goes to this server.
+    pub(super) fn hear_authority(&mut self, name: &str) {
+        self.endpoint.protocol.get_or_insert(HTTP2);
+        if self.endpoint.host.is_none() {
+            let name = hello::host_name(name.as_bytes());
+            self.endpoint.host = name.map(|name| (name, HostFrom::Authority));
+        }
+    }
+
     /// What is to be told, if it is something new.
     pub(super) fn news(&mut self) -> Option<Endpoint> {
         let silent = Endpoint {
@@ -229,11 +254,12 @@ impl Known {
 }
 
 const HTTP1: &str = "http/1.1";
+const HTTP2: &str = "h2";
 
 /// What the first bytes of a direction are.
 fn protocol(bytes: &[u8]) -> Option<&'static str> {
     if bytes.starts_with(b"PRI * HTTP/2.0\r\n") {
-        return Some("h2");
+        return Some(HTTP2);
     }
     (bytes.starts_with(b"HTTP/1.") || is_request(bytes)).then_some(HTTP1)
 }

@@ -350,12 +350,25 @@ impl Tracker {
         }
     }
 
-    /// Closes the connections of a process that ended without freeing them.
     /// A process has ended, and its connections were told.
     pub fn forget_process(&mut self, process: ProcessId) {
         self.early.retain(|_, (owner, _)| *owner != process);
+        self.names.forget(process);
     }
 
+    /// The first request of a connection, of HTTP/2, goes to this server.
+    pub fn hear_authority(&mut self, conn: ConnName, name: &str) -> Vec<Message<'static>> {
+        let mut out = Vec::new();
+        // They are kept by the kernel's names. This is asked once for a connection.
+        let mut streams = self.streams.values_mut();
+        if let Some(stream) = streams.find(|stream| stream.origin.conn == conn) {
+            stream.known.hear_authority(name);
+            stream.tell_endpoint(&mut out);
+        }
+        out
+    }
+
+    /// Closes the connections of a process that ended without freeing them.
     fn end_process(&mut self, caller: &Caller, open: &[ConnState], out: &mut Vec<Message<'_>>) {
         let streams = self.streams.iter();
         let ended: Vec<ConnId> = streams

@@ -6,6 +6,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
+use agentsight_testbins::llm::{MockServer, Options};
+
 use crate::capture::{Capture, Captured, Conn, wait_for};
 use crate::{is_root, program};
 
@@ -269,6 +271,34 @@ fn root_endpoints_of_connections_under_way() {
     assert_eq!(found, (COUNT, COUNT));
     for conn in captured.conns.values() {
         assert_eq!(field(conn, "host_from"), Some("host"));
+    }
+}
+
+/// Servers without a name in the ClientHello: requests of HTTP/2 name them.
+#[test]
+fn root_endpoints_by_authority() {
+    let (true, Some(curl)) = (is_root(), program("curl")) else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let server = MockServer::start(Options::default(), dir.path()).unwrap();
+    let capture = Capture::start(&curl, &[]);
+    let place = format!("127.0.0.1:{}", server.port);
+    let mut command = Command::new(curl);
+    command.args(["-sSk", "--http2", "-o", "/dev/null"]);
+    let pid = run(command.arg(format!("https://{place}/v1/models")));
+    let captured = capture.stop_of(pid);
+    let conns: Vec<_> = captured.conns.values().collect();
+    let [conn] = conns[..] else {
+        panic!("{} connections", conns.len());
+    };
+    for (name, value) in [
+        ("host", &*place),
+        ("host_from", "authority"),
+        ("peer", &place),
+        ("protocol", "h2"),
+    ] {
+        assert_eq!(field(conn, name), Some(value), "{:?}", conn.endpoint);
     }
 }
 

@@ -6,7 +6,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::capture::Capture;
+use serde_json::Value;
+
+use crate::capture::{Capture, Captured};
 use crate::peer::{Peer, assert_crosswise, noise};
 use crate::support::require;
 use crate::{assert_nameless, is_extended, is_root, program, wheels};
@@ -230,9 +232,47 @@ fn root_grpcio() {
     let log = |name: &str| std::fs::read(peer.dir().join(name)).unwrap();
     assert!(http2_data(&client.0[PREFACE.len()..]) == log("written"));
     assert!(http2_data(&client.1) == log("read"));
+    assert_calls(&captured, messages(&log("written")));
     // When the process ends, one end may not read the other's last words any more.
     assert!(client.0.starts_with(&server.1), "{sizes:?}");
     assert!(server.0.starts_with(&client.1), "{sizes:?}");
+}
+
+/// Both ends of each call, with one message each way and gRPC's own word that it went well.
+fn assert_calls(captured: &Captured, count: usize) {
+    assert!(count > 0);
+    for role in ["client", "server"] {
+        let halves = |kind: &str| -> Vec<&Value> {
+            let lines = captured.lines.iter();
+            let halves = lines.filter(|line| line["type"] == kind && line["role"] == role);
+            halves.collect()
+        };
+        let (requests, responses) = (halves("http.request"), halves("http.response"));
+        assert_eq!((requests.len(), responses.len()), (count, count), "{role}");
+        for half in requests.iter().chain(&responses) {
+            assert_eq!(half["grpc_messages"], 1, "{half}");
+            assert_eq!(half["outcome"], "complete", "{half}");
+            assert!(half["incomplete"].is_null(), "{half}");
+        }
+        for request in requests {
+            assert_eq!(request["target"], "/demo.Demo/Reverse");
+        }
+        for response in responses {
+            let mut trailers = response["trailers"].as_array().unwrap().iter();
+            assert!(trailers.any(|field| field["name"] == "grpc-status" && field["value"] == "0"));
+        }
+    }
+}
+
+/// How many messages the script wrote.
+fn messages(mut log: &[u8]) -> usize {
+    let mut count = 0;
+    while let Some((head, rest)) = log.split_at_checked(5) {
+        let length = u32::from_be_bytes(head[1..].try_into().unwrap());
+        log = &rest[length as usize..];
+        count += 1;
+    }
+    count
 }
 
 /// What the DATA frames of one direction carry (RFC 9113, sections 4.1 and 6.1; no padding).

@@ -25,6 +25,11 @@ impl Said {
                 self.pieces
                     .push(format!("element {}", String::from_utf8_lossy(one)));
             }
+            Piece::Grpc(message) => {
+                let (bytes, missing) = (message.bytes.len(), message.missing);
+                self.pieces
+                    .push(format!("grpc {bytes} B, {missing} missing"));
+            }
             Piece::Aws(message) => self.pieces.push(format!("aws {:?}", message.kind())),
             Piece::Fault(fault) => self.pieces.push(format!("fault {}", fault.what)),
             Piece::Gap(bytes) => self.pieces.push(format!("gap {bytes:?}")),
@@ -75,7 +80,7 @@ const EVENTS: &[u8] = b"data: a\n\ndata: b\n\n";
 #[test]
 fn types_and_first_bytes_decide_how_content_is_divided() {
     let aws = aws();
-    let cases: [(&str, &[u8], &[&str]); 15] = [
+    let cases: [(&str, &[u8], &[&str]); 18] = [
         ("text/event-stream", EVENTS, &["event a", "event b"]),
         (
             "Text/Event-Stream;charset=utf-8",
@@ -110,6 +115,21 @@ fn types_and_first_bytes_decide_how_content_is_divided() {
             "text/event-stream",
             b" {\"error\":{}}",
             &["fault JSON, though its head says that it is a stream of events"],
+        ),
+        (
+            "application/grpc+proto",
+            b"\0\0\0\0\x02ab\x01\0\0\0\0",
+            &["grpc 2 B, 0 missing", "grpc 0 B, 0 missing"],
+        ),
+        (
+            "application/grpc",
+            b"\0\0\0\0\x03ab",
+            &["grpc 2 B, 1 missing"],
+        ),
+        (
+            "application/grpc",
+            b"\0\0\0",
+            &["fault the body ends in the middle of a gRPC message's prefix"],
         ),
     ];
     for (name, body, pieces) in cases {

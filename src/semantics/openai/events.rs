@@ -178,7 +178,7 @@ impl Events {
 
 impl Merge for Events {
     fn is_final(&self) -> bool {
-        self.is_ended
+        self.is_ended || self.error.is_some()
     }
 
     fn piece(&mut self, piece: &Piece<'_>, out: &mut dyn FnMut(Delta)) -> bool {

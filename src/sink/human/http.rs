@@ -18,6 +18,7 @@ impl<W: Write> Human<W> {
     pub(super) fn request(&mut self, said: &Said, request: &HttpRequest) -> io::Result<()> {
         let method = request.method.as_deref().unwrap_or("?");
         let mut text = format!("{} {}", one_line(method), one_line(&url(request)));
+        grpc(&mut text, &request.body);
         ended(&mut text, request.outcome);
         self.headline(AnsiColor::Green, &said.origin, &text)?;
         self.fields(&request.fields)?;
@@ -32,6 +33,7 @@ impl<W: Write> Human<W> {
         if response.events > 0 {
             let _ = write!(text, ", {} events", response.events);
         }
+        grpc(&mut text, &response.body);
         ended(&mut text, response.outcome);
         self.headline(AnsiColor::Cyan, &said.origin, &text)?;
         self.fields(&response.fields)?;
@@ -116,6 +118,12 @@ impl<W: Write> Human<W> {
             )?;
         }
         Ok(())
+    }
+}
+
+fn grpc(text: &mut String, body: &Body) {
+    if body.grpc_messages > 0 {
+        let _ = write!(text, ", {} gRPC messages", body.grpc_messages);
     }
 }
 

@@ -10,7 +10,17 @@ use crate::bytes::printable;
 use crate::dialog::said::{Asked, CallName, CallReport, Said};
 use crate::semantics::dialect::DeltaKind;
 use crate::semantics::mcp::{McpKind, McpMessage};
-use crate::semantics::{Delta, Message, Part, Request, Response, Usage};
+use crate::semantics::{Call, Choice, Delta, Message, Part, Request, Response, Usage};
+
+/// Calls of which it is remembered what was printed.
+const TOLD_MAX: usize = 1 << 16;
+
+/// What was printed of a call that has not ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Told {
+    question: bool,
+    answer: bool,
+}
 
 /// A line that has not ended, and what it is of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,15 +35,28 @@ pub struct Cursor {
 impl<W: Write> Human<W> {
     pub(super) fn asked(&mut self, said: &Said, asked: &Asked) -> io::Result<()> {
         self.end_line()?;
-        let request = &asked.call.request;
-        let text = format!("{} {}", asked.name, question(asked));
+        self.told_of(asked.name).question = true;
+        let authority = asked.authority.as_deref();
+        let question = question(&asked.call, authority, Some(asked.bytes));
+        let text = format!("{} {question}", asked.name);
         self.headline(AnsiColor::Green, &said.origin, &text)?;
+        self.new_messages(&asked.call.request, asked.thread.new_from)
+    }
+
+    fn told_of(&mut self, call: CallName) -> &mut Told {
+        if self.told.len() > TOLD_MAX {
+            self.told.clear();
+        }
+        self.told.entry(call).or_default()
+    }
+
+    fn new_messages(&mut self, request: &Request, new_from: usize) -> io::Result<()> {
         // What the model says was told when it said it, and instructions are long.
         let is_told = |message: &&Message| {
             let role = message.role.as_str();
             !["assistant", "developer", "system"].contains(&role)
         };
-        let new = request.messages.iter().skip(asked.thread.new_from);
+        let new = request.messages.iter().skip(new_from);
         for message in new.filter(is_told) {
             self.message_shown(message)?;
         }
@@ -58,6 +81,7 @@ impl<W: Write> Human<W> {
             }
             DeltaKind::ToolCall { name, .. } => format!("{} ", one_line(name)),
         };
+        self.told_of(call).answer = true;
         let place = (call, delta.choice, delta.part);
         let cursor = self.cursor.as_ref();
         if cursor.map(|cursor| (cursor.call, cursor.choice, cursor.part)) != Some(place) {
@@ -125,10 +149,17 @@ impl<W: Write> Human<W> {
 
     pub(super) fn call(&mut self, said: &Said, report: &CallReport) -> io::Result<()> {
         self.end_line()?;
-        // What was not told as it came.
-        if report.timings.deltas == 0
+        // What was not told as it came: it came in one piece, or `--filter` let nothing else pass.
+        let told = self.told.remove(&report.name).unwrap_or_default();
+        if !told.question {
+            let question = question(&report.call, report.authority.as_deref(), None);
+            let text = format!("{} {question}", report.name);
+            self.headline(AnsiColor::Green, &said.origin, &text)?;
+            self.new_messages(&report.call.request, report.thread.new_from)?;
+        }
+        if !told.answer
             && let Some(response) = &report.call.response
-            && !response.choices.is_empty()
+            && response.choices.iter().any(has_text)
         {
             let text = format!("{} says", report.name);
             self.headline(AnsiColor::Cyan, &said.origin, &text)?;
@@ -146,19 +177,22 @@ impl<W: Write> Human<W> {
     }
 }
 
+fn has_text(choice: &Choice) -> bool {
+    let mut parts = choice.message.parts.iter();
+    parts.any(|part| !part_text(part).is_empty())
+}
+
 /// What is asked, in a line.
-fn question(asked: &Asked) -> String {
-    let request = &asked.call.request;
-    let mut text = format!("{} {}", one_line(&asked.call.provider), model(request));
-    if let Some(host) = &asked.authority {
+fn question(call: &Call, authority: Option<&str>, bytes: Option<u64>) -> String {
+    let request = &call.request;
+    let mut text = format!("{} {}", one_line(&call.provider), model(request));
+    if let Some(host) = authority {
         let _ = write!(text, " at {}", one_line(host));
     }
-    let _ = write!(
-        text,
-        ": {} messages, {}",
-        request.messages.len(),
-        bytes_text(asked.bytes)
-    );
+    let _ = write!(text, ": {} messages", request.messages.len());
+    if let Some(bytes) = bytes {
+        let _ = write!(text, ", {}", bytes_text(bytes));
+    }
     if !request.tools.is_empty() {
         let _ = write!(text, ", {} tools", request.tools.len());
     }

@@ -59,6 +59,28 @@ fn what_is_no_head_names_no_host() {
     }
 }
 
+/// A server's name that HTTP/2 tells is told, unless the ClientHello's is known or it is no name.
+#[test]
+fn authorities_are_told_where_nothing_better_is_known() {
+    let mut known = Known::default();
+    known.hear_authority("API.example.com:8443");
+    let news = known.news().expect("something new");
+    let host = ("api.example.com:8443".to_owned(), HostFrom::Authority);
+    assert_eq!((news.host, news.protocol), (Some(host.clone()), Some("h2")));
+    known.hear_authority("other.example");
+    assert_eq!(known.news(), None);
+
+    let mut known = Known::default();
+    known.hear_authority("no \x1b[31m name");
+    assert_eq!(known.news(), None);
+    known.endpoint.host = Some(("sni.example".into(), HostFrom::Sni));
+    known.hear_authority("api.example.com");
+    assert_eq!(
+        known.endpoint.host,
+        Some(("sni.example".into(), HostFrom::Sni))
+    );
+}
+
 /// The ClientHello's name counts more than the request's; a socket that is withdrawn takes it along.
 #[test]
 fn withdrawn_sockets_take_their_name_along() {
