@@ -10,9 +10,18 @@ pub mod machine;
 pub mod observer;
 pub mod options;
 pub mod program;
+#[allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "shared with tests, which fail by panicking"
+)]
+#[path = "../../tests/support/random.rs"]
+pub mod random;
 pub mod report;
 pub mod rounds;
+pub mod stage;
 pub mod stats;
+pub mod text;
 pub mod told;
 pub mod trim;
 pub mod watcher;

@@ -28,7 +28,7 @@ pub struct Measured<R> {
     pub faults: Vec<String>,
 }
 
-/// The whole of a bench's main: measures, or reads what was measured, and prints it.
+/// The whole of a bench's main: measures, which needs root, or reads what was measured, and prints it.
 ///
 /// # Errors
 /// Something can't be measured, or there are faults.
@@ -40,15 +40,39 @@ pub fn run<R: Serialize + DeserializeOwned>(
     let Some(options) = Options::parse()? else {
         return Ok(());
     };
+    if options.from.is_none() && Process::myself()?.uid()? != 0 {
+        eprintln!("skipped: it needs root");
+        return Ok(());
+    }
+    print(name, &options, measure, show)
+}
+
+/// The same of a bench that anybody can run.
+///
+/// # Errors
+/// As above.
+pub fn run_as_anyone<R: Serialize + DeserializeOwned>(
+    name: &str,
+    measure: impl FnOnce(&Options) -> Result<Measured<R>>,
+    show: impl FnOnce(&[R], &Options) -> Result<String>,
+) -> Result<()> {
+    match Options::parse()? {
+        Some(options) => print(name, &options, measure, show),
+        None => Ok(()),
+    }
+}
+
+fn print<R: Serialize + DeserializeOwned>(
+    name: &str,
+    options: &Options,
+    measure: impl FnOnce(&Options) -> Result<Measured<R>>,
+    show: impl FnOnce(&[R], &Options) -> Result<String>,
+) -> Result<()> {
     let report: Report<R> = match &options.from {
         Some(file) => serde_json::from_reader(BufReader::new(File::open(file)?))?,
-        None if Process::myself()?.uid()? != 0 => {
-            eprintln!("skipped: it needs root");
-            return Ok(());
-        }
         None => {
             let machine = Machine::here();
-            let measured = measure(&options)?;
+            let measured = measure(options)?;
             Report {
                 bench: name.to_owned(),
                 machine,
@@ -61,7 +85,7 @@ pub fn run<R: Serialize + DeserializeOwned>(
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
         println!("{}", report.machine.line());
-        println!("\n{}", show(&report.rows, &options)?);
+        println!("\n{}", show(&report.rows, options)?);
     }
     match report.faults.as_slice() {
         [] => Ok(()),

@@ -11,7 +11,7 @@ use crate::proto::{Fields, Side};
 const BODY_MAX: usize = 64 << 20;
 
 /// Lacks that are told of one half; more of them tell nothing new.
-const LACKS_MAX: usize = 16;
+pub const LACKS_MAX: usize = 16;
 
 const CUT_MESSAGE: &str = "a gRPC message is not whole";
 const NO_ROOM: &str = "too much is held at once: it is not decoded any more";

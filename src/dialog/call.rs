@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Shared;
-use super::body::Half;
+use super::body::{Half, LACKS_MAX};
 use super::history::Retry;
 use super::room::Share;
 use super::said::{
@@ -233,7 +233,10 @@ impl Calling {
 
     /// Something of question or answer is missing.
     pub fn lack(&mut self, lack: Lack) {
-        self.lacks.push(lack);
+        // More of them tell nothing new.
+        if self.lacks.len() < LACKS_MAX {
+            self.lacks.push(lack);
+        }
     }
 
     /// Counts what it holds. What is too much ends there.

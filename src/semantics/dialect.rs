@@ -1,5 +1,6 @@
 //! How providers say things: what each file of [`crate::semantics`] that knows one has to tell.
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::model::{Operation, Request, Response};
@@ -98,6 +99,39 @@ pub enum Piece<'p> {
     },
 }
 
+impl<'p> Piece<'p> {
+    /// What it says, as it came.
+    pub(super) fn data(&self) -> &'p [u8] {
+        match *self {
+            Self::Aws { payload: data, .. } | Self::Json(data) => data,
+            Self::Sse { data, .. } => data.as_bytes(),
+        }
+    }
+
+    /// `event:`, if it was there.
+    pub(super) fn event(&self) -> Option<&'p str> {
+        match *self {
+            Self::Sse { event, .. } => event,
+            Self::Aws { .. } | Self::Json(_) => None,
+        }
+    }
+
+    /// What it says, as JSON of this form; `None`: it has another one, or is no JSON.
+    pub(super) fn read<T: Deserialize<'p>>(&self) -> Option<T> {
+        // All at once is cheaper than each string by itself.
+        let text = match *self {
+            Self::Aws { payload: data, .. } | Self::Json(data) => std::str::from_utf8(data).ok()?,
+            Self::Sse { data, .. } => data,
+        };
+        serde_json::from_str(text).ok()
+    }
+
+    /// The end's mark of OpenAI, which others took over; no JSON.
+    pub(super) fn is_done(&self) -> bool {
+        self.data().trim_ascii() == b"[DONE]"
+    }
+}
+
 /// What is new in a streamed answer, as it arrives.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Delta {
@@ -107,6 +141,19 @@ pub struct Delta {
     pub part: u64,
     /// What.
     pub kind: DeltaKind,
+}
+
+/// Who is told what is new.
+pub(super) type Out<'o> = &'o mut dyn FnMut(Delta);
+
+/// Tells what is new in the first choice, for most providers the only one.
+pub(super) fn say(part: u64, kind: DeltaKind, out: Out<'_>) {
+    say_of(0, part, kind, out);
+}
+
+/// Tells what is new in any choice.
+pub(super) fn say_of(choice: u64, part: u64, kind: DeltaKind, out: Out<'_>) {
+    out(Delta { choice, part, kind });
 }
 
 /// What kind of news.

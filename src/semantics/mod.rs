@@ -17,6 +17,7 @@ pub mod model;
 pub mod ollama;
 pub mod openai;
 pub mod parts;
+mod plain;
 pub mod price;
 pub mod recognise;
 pub mod rest;

@@ -34,6 +34,17 @@ pub struct Message {
     pub parts: Vec<Part>,
 }
 
+impl Message {
+    /// Of nobody in particular in this role.
+    pub fn new(role: &str, parts: Vec<Part>) -> Self {
+        Self {
+            role: role.to_owned(),
+            name: None,
+            parts,
+        }
+    }
+}
+
 /// A piece of a message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -226,6 +237,17 @@ pub struct Response {
     pub extra: Map<String, Value>,
     /// A stream came to its proper end. Of an unstreamed answer: its JSON was whole.
     pub is_complete: bool,
+}
+
+impl Response {
+    /// As a stream leaves it, whole if that came to its end.
+    pub(super) fn streamed(self, is_ended: bool, error: Option<ProviderError>) -> Self {
+        Self {
+            is_complete: is_ended && error.is_none(),
+            error: error.or(self.error),
+            ..self
+        }
+    }
 }
 
 /// In a provider's words.

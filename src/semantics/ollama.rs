@@ -1,13 +1,15 @@
 //! Ollama's own API (<https://github.com/ollama/ollama/blob/main/docs/api.md>): chat, generate, embeddings. Streams are lines
 //! of JSON, and are the default; each line has the form of the whole answer.
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::dialect::{Delta, DeltaKind, Dialect, Merge, Piece, RequestView, Target};
+use super::dialect::{DeltaKind, Dialect, Merge, Out, Piece, RequestView, Target, say};
 use super::functions;
 use super::json;
 use super::model::{Choice, Message, Operation, Part, ProviderError, Request, Response, Usage};
 use super::parts;
+use super::plain::{Latest, Said, Text, present};
 use super::rest::Rest;
 
 /// The one there is.
@@ -89,11 +91,7 @@ fn of_messages(value: &Value) -> bool {
 fn user(text: Option<&str>, images: &[Value]) -> Message {
     let mut said: Vec<Part> = text.map(parts::text).into_iter().collect();
     said.extend(images.iter().map(image));
-    Message {
-        role: "user".into(),
-        name: None,
-        parts: said,
-    }
+    Message::new("user", said)
 }
 
 fn image(value: &Value) -> Part {
@@ -105,7 +103,7 @@ fn image(value: &Value) -> Part {
 
 fn message(value: &Value) -> Message {
     let mut fields = Rest::of(value);
-    let role = fields.text("role").unwrap_or("assistant").to_owned();
+    let role = fields.text("role").unwrap_or("assistant");
     let mut said = Vec::new();
     if let Some(content) = fields
         .string("thinking")
@@ -131,11 +129,7 @@ fn message(value: &Value) -> Message {
     }
     said.extend(images.iter().map(image));
     said.extend(calls.iter().map(functions::call));
-    Message {
-        role,
-        name: None,
-        parts: said,
-    }
+    Message::new(role, said)
 }
 
 fn response(status: u16, body: &Value) -> Response {
@@ -201,6 +195,8 @@ fn usage(body: &Value) -> Option<Usage> {
 struct OllamaMerge {
     whole: Map<String, Value>,
     said: Map<String, Value>,
+    /// What lines of text say besides.
+    latest: Latest,
     error: Option<ProviderError>,
     ended: bool,
     calls: u64,
@@ -212,20 +208,22 @@ impl Merge for OllamaMerge {
         self.ended
     }
 
-    fn piece(&mut self, piece: &Piece<'_>, out: &mut dyn FnMut(Delta)) -> bool {
-        let data = match piece {
-            Piece::Aws { .. } => return false,
-            Piece::Json(data) => data,
-            Piece::Sse { data, .. } => data.as_bytes(),
-        };
-        let Ok(line) = serde_json::from_slice::<Value>(data) else {
+    fn piece(&mut self, piece: &Piece<'_>, out: Out<'_>) -> bool {
+        self.held += piece.data().len();
+        if let Some(plain) = piece.read()
+            && self.plain(&plain, piece.data(), out)
+        {
+            return true;
+        }
+        let Some(line) = piece.read::<Value>() else {
             return false;
         };
-        self.held += data.len();
+        self.settle();
         self.line(line, out)
     }
 
     fn finish(mut self: Box<Self>) -> Response {
+        self.settle();
         let mut response = Response::default();
         if !self.whole.is_empty() || !self.said.is_empty() {
             // Generate says `response`, and the rest of the message beside it.
@@ -237,9 +235,7 @@ impl Merge for OllamaMerge {
             }
             response = self::response(200, &Value::Object(self.whole));
         }
-        response.is_complete = self.ended && self.error.is_none();
-        response.error = self.error;
-        response
+        response.streamed(self.ended, self.error)
     }
 
     fn held(&self) -> usize {
@@ -247,8 +243,96 @@ impl Merge for OllamaMerge {
     }
 }
 
+/// What nearly all lines are: more of a text.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Plain<'d> {
+    #[serde(default)]
+    created_at: Said,
+    #[serde(default, deserialize_with = "present")]
+    done: Option<bool>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    message: Option<PlainMessage<'d>>,
+    #[serde(default)]
+    model: Said,
+    #[serde(default)]
+    remote_host: Said,
+    #[serde(default)]
+    remote_model: Said,
+    #[serde(borrow, default, deserialize_with = "present")]
+    response: Option<Text<'d>>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    thinking: Option<Text<'d>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PlainMessage<'d> {
+    #[serde(borrow, default, deserialize_with = "present")]
+    content: Option<Text<'d>>,
+    #[serde(default, rename = "images")]
+    _images: Said,
+    #[serde(default)]
+    role: Said,
+    #[serde(borrow, default, deserialize_with = "present")]
+    thinking: Option<Text<'d>>,
+}
+
+/// The texts of a line, in the order in which they are told.
+const TEXTS: [&str; 3] = ["thinking", "content", "response"];
+
 impl OllamaMerge {
-    fn line(&mut self, line: Value, out: &mut dyn FnMut(Delta)) -> bool {
+    fn plain(&mut self, line: &Plain<'_>, data: &[u8], out: Out<'_>) -> bool {
+        let texts = match (&line.message, &line.response, &line.thinking) {
+            (Some(message), None, None) => [&message.thinking, &message.content, &None],
+            (None, Some(_), thinking) => [thinking, &None, &line.response],
+            _ => return false,
+        };
+        if line.done == Some(true) {
+            return false;
+        }
+        for (name, text) in TEXTS.into_iter().zip(texts) {
+            if let Some(more) = text {
+                self.text(name, more, out);
+            }
+        }
+        let role = line.message.as_ref().map(|message| message.role);
+        let said = [
+            line.done.map_or(Said::No, |_| Said::Yes),
+            line.created_at,
+            line.model,
+            line.remote_host,
+            line.remote_model,
+            role.unwrap_or_default(),
+        ];
+        if let Some(before) = self.latest.keep(data, 0, said) {
+            self.besides(before);
+        }
+        true
+    }
+
+    /// What the last plain line says besides its texts.
+    fn settle(&mut self) {
+        if let Some(latest) = self.latest.take() {
+            self.besides(latest);
+        }
+    }
+
+    fn besides(&mut self, mut line: Value) {
+        for way in [
+            "/message/content",
+            "/message/thinking",
+            "/response",
+            "/thinking",
+        ] {
+            if let Some(text) = line.pointer_mut(way) {
+                *text = "".into();
+            }
+        }
+        self.line(line, &mut drop);
+    }
+
+    fn line(&mut self, line: Value, out: Out<'_>) -> bool {
         if line.get("error").is_some() {
             self.error = Some(json::error(&line));
             return true;
@@ -258,7 +342,7 @@ impl OllamaMerge {
             return false;
         }
         let place = said.unwrap_or(&line);
-        for name in ["thinking", "content", "response"] {
+        for name in TEXTS {
             if let Some(more) = json::text_at(place, &[name]) {
                 self.text(name, more, out);
             }
@@ -292,7 +376,7 @@ impl OllamaMerge {
         u64::from(text.is_some_and(|text| !text.is_empty()))
     }
 
-    fn text(&mut self, name: &str, more: &str, out: &mut dyn FnMut(Delta)) {
+    fn text(&mut self, name: &str, more: &str, out: Out<'_>) {
         json::append(&mut self.said, name, more);
         if more.is_empty() {
             return;
@@ -303,7 +387,7 @@ impl OllamaMerge {
         }
     }
 
-    fn call(&mut self, call: &Value, out: &mut dyn FnMut(Delta)) {
+    fn call(&mut self, call: &Value, out: Out<'_>) {
         let before = self.has("thinking") + self.has("content") + self.has("response");
         let part = before + self.calls;
         self.calls += 1;
@@ -318,14 +402,6 @@ impl OllamaMerge {
         }
         json::push(&mut self.said, "tool_calls", call.clone());
     }
-}
-
-fn say(part: u64, kind: DeltaKind, out: &mut dyn FnMut(Delta)) {
-    out(Delta {
-        choice: 0,
-        part,
-        kind,
-    });
 }
 
 /// Feeds anything to what reads Ollama's answers: for fuzzing.

@@ -209,7 +209,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn body()(
+    pub fn body()(
         mut choices in prop::collection::vec(choice(), 1..4),
         input in 0u64..1000,
         output in 0u64..1000,

@@ -23,6 +23,7 @@ mod gemini;
 mod made;
 mod ollama;
 mod openai;
+mod plain;
 mod restream;
 #[path = "../support/mod.rs"]
 mod support;

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::super::dialect::{Delta, DeltaKind, Dialect, Merge, Piece, RequestView, Target};
+use super::super::dialect::{DeltaKind, Dialect, Merge, Out, Piece, RequestView, Target, say};
 use super::super::json;
 use super::super::model::{Choice, Message, Operation, ProviderError, Request, Response};
 use super::super::parts;
@@ -44,11 +44,8 @@ impl Dialect for Complete {
 
 fn request(target: &Target, body: &Value) -> Request {
     let mut fields = Rest::of(body);
-    let prompt = fields.text("prompt").map(|prompt| Message {
-        role: "user".into(),
-        name: None,
-        parts: vec![parts::text(prompt)],
-    });
+    let prompt = fields.text("prompt");
+    let prompt = prompt.map(|prompt| Message::new("user", vec![parts::text(prompt)]));
     Request {
         model: fields.string("model").or_else(|| target.model.clone()),
         messages: prompt.into_iter().collect(),
@@ -68,11 +65,7 @@ fn response(status: u16, body: &Value) -> Response {
     let completion = fields.text("completion").map(parts::text);
     let choice = Choice {
         index: 0,
-        message: Message {
-            role: "assistant".into(),
-            name: None,
-            parts: completion.into_iter().collect(),
-        },
+        message: Message::new("assistant", completion.into_iter().collect()),
         finish_reason: fields.string("stop_reason"),
     };
     Response {
@@ -94,19 +87,9 @@ struct CompletionMerge {
 }
 
 impl Merge for CompletionMerge {
-    fn piece(&mut self, piece: &Piece<'_>, out: &mut dyn FnMut(Delta)) -> bool {
-        let event = match piece {
-            Piece::Aws { payload, .. } => serde_json::from_slice(payload),
-            Piece::Json(data) => serde_json::from_slice(data),
-            Piece::Sse { data, .. } => serde_json::from_str::<Value>(data),
-        };
-        let Ok(event) = event else { return false };
-        let mut say = |kind| {
-            out(Delta {
-                choice: 0,
-                part: 0,
-                kind,
-            });
+    fn piece(&mut self, piece: &Piece<'_>, out: Out<'_>) -> bool {
+        let Some(event) = piece.read::<Value>() else {
+            return false;
         };
         match json::text_at(&event, &["type"]) {
             Some("completion") | None if event.get("completion").is_some() => {}
@@ -118,10 +101,10 @@ impl Merge for CompletionMerge {
         }
         if let Some(more) = json::text_at(&event, &["completion"]) {
             self.text.push_str(more);
-            say(DeltaKind::Text(more.to_owned()));
+            say(0, DeltaKind::Text(more.to_owned()), out);
         }
         if let Some(reason) = json::text_at(&event, &["stop_reason"]) {
-            say(DeltaKind::Finish(reason.to_owned()));
+            say(0, DeltaKind::Finish(reason.to_owned()), out);
         }
         let fields = event.as_object().into_iter().flatten();
         let fields = fields.filter(|(name, _)| {
@@ -142,9 +125,7 @@ impl Merge for CompletionMerge {
             self.whole.insert("completion".into(), self.text.into());
             response = self::response(200, &Value::Object(self.whole));
         }
-        response.is_complete = ended && self.error.is_none();
-        response.error = self.error;
-        response
+        response.streamed(ended, self.error)
     }
 
     fn held(&self) -> usize {

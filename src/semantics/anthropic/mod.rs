@@ -135,13 +135,8 @@ fn session(body: &Value) -> Option<String> {
 }
 
 fn message(value: &Value) -> Message {
-    Message {
-        role: json::text_at(value, &["role"])
-            .unwrap_or_default()
-            .to_owned(),
-        name: None,
-        parts: content(value.get("content").unwrap_or(&Value::Null)),
-    }
+    let role = json::text_at(value, &["role"]).unwrap_or_default();
+    Message::new(role, content(value.get("content").unwrap_or(&Value::Null)))
 }
 
 /// A string, or blocks.
@@ -191,11 +186,7 @@ pub(super) fn response(status: u16, body: &Value) -> Response {
     let said = fields.take("content");
     response.choices.push(Choice {
         index: 0,
-        message: Message {
-            role: role.to_owned(),
-            name: None,
-            parts: said.map(content).unwrap_or_default(),
-        },
+        message: Message::new(role, said.map(content).unwrap_or_default()),
         finish_reason: fields.string("stop_reason"),
     });
     response.extra = fields.left();

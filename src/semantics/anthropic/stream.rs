@@ -1,18 +1,16 @@
 //! Puts a streamed message together to the very JSON that the same answer would have been unstreamed, as the official
 //! SDKs do (<https://docs.anthropic.com/en/docs/build-with-claude/streaming>), and then reads that.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::super::dialect::{Delta, DeltaKind, Merge, Piece};
+use super::super::dialect::{DeltaKind, Merge, Out, Piece, say};
 use super::super::json;
 use super::super::model::{ProviderError, Response};
 use super::super::parts;
-
-type Out<'o> = &'o mut dyn FnMut(Delta);
+use super::super::plain::{Numbered, Said, Text, only, present};
 
 /// Of one message.
 #[derive(Default)]
@@ -37,20 +35,15 @@ impl Merge for MessageMerge {
     }
 
     fn piece(&mut self, piece: &Piece<'_>, out: Out<'_>) -> bool {
-        let data = match piece {
-            Piece::Aws { payload, .. } => payload,
-            Piece::Json(data) => data,
-            Piece::Sse { data, .. } => data.as_bytes(),
-        };
-        self.held += data.len();
-        if let Ok(usual) = serde_json::from_slice::<Usual<'_>>(data)
-            && self.usual(&usual, out)
+        self.held += piece.data().len();
+        if let Some(plain) = piece.read()
+            && self.plain(&plain, out)
         {
             return true;
         }
-        match serde_json::from_slice::<Value>(data) {
-            Ok(event) => self.event(&event, out),
-            Err(_) => data == b"[DONE]",
+        match piece.read::<Value>() {
+            Some(event) => self.event(&event, out),
+            None => piece.is_done(),
         }
     }
 
@@ -60,13 +53,11 @@ impl Merge for MessageMerge {
         if !content.is_empty() || self.message.contains_key("content") {
             self.message.insert("content".into(), Value::Array(content));
         }
-        let mut response = match self.message.is_empty() {
+        let response = match self.message.is_empty() {
             true => Response::default(),
             false => super::response(200, &Value::Object(self.message)),
         };
-        response.is_complete = self.ended && self.error.is_none();
-        response.error = self.error;
-        response
+        response.streamed(self.ended, self.error)
     }
 
     fn held(&self) -> usize {
@@ -74,53 +65,35 @@ impl Merge for MessageMerge {
     }
 }
 
-/// What most events are; read without building a tree.
+/// The delta of nearly all events.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Usual<'e> {
-    #[serde(borrow, rename = "type")]
-    kind: Cow<'e, str>,
-    index: u64,
-    #[serde(borrow)]
-    delta: UsualDelta<'e>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct UsualDelta<'e> {
-    #[serde(borrow, rename = "type")]
-    kind: Cow<'e, str>,
-    #[serde(borrow, default)]
-    text: Cow<'e, str>,
-    #[serde(borrow, default)]
-    partial_json: Cow<'e, str>,
-    #[serde(borrow, default)]
-    thinking: Cow<'e, str>,
+pub(super) struct Plain<'d> {
+    #[serde(default, rename = "type")]
+    _kind: Said,
+    #[serde(borrow, default, deserialize_with = "present")]
+    partial_json: Option<Text<'d>>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    text: Option<Text<'d>>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    thinking: Option<Text<'d>>,
 }
 
 impl MessageMerge {
-    fn usual(&mut self, event: &Usual<'_>, out: Out<'_>) -> bool {
-        if event.kind != "content_block_delta" {
-            return false;
-        }
-        let block = self.blocks.entry(event.index).or_default();
+    pub(super) fn plain(&mut self, event: &Numbered<'_, Plain<'_>>, out: Out<'_>) -> bool {
         let delta = &event.delta;
-        let kind = match &*delta.kind {
-            "input_json_delta" => {
-                block.input.push_str(&delta.partial_json);
-                DeltaKind::ToolArguments(delta.partial_json.to_string())
-            }
-            "text_delta" => {
-                json::append(block.typed("text"), "text", &delta.text);
-                DeltaKind::Text(delta.text.to_string())
-            }
-            "thinking_delta" => {
-                json::append(block.typed("thinking"), "thinking", &delta.thinking);
-                DeltaKind::Reasoning(delta.thinking.to_string())
-            }
-            _ => return false,
+        let said = only([
+            ("partial_json", &delta.partial_json),
+            ("text", &delta.text),
+            ("thinking", &delta.thinking),
+        ]);
+        let Some((name, more)) = said.filter(|_| &*event.kind == "content_block_delta") else {
+            return false;
         };
-        say(event.index, kind, out);
+        let block = self.blocks.entry(event.index).or_default();
+        if let Some(kind) = block.more(name, more) {
+            say(event.index, kind, out);
+        }
         true
     }
 
@@ -189,22 +162,13 @@ impl MessageMerge {
         for (name, value) in delta.iter().filter(|(name, _)| *name != "type") {
             match (name.as_str(), value) {
                 ("citation", value) => json::push(block.typed("text"), "citations", value.clone()),
-                ("partial_json", Value::String(more)) => {
-                    block.input.push_str(more);
-                    say(index, DeltaKind::ToolArguments(more.clone()), out);
-                }
-                ("text", Value::String(more)) => {
-                    json::append(block.typed("text"), name, more);
-                    say(index, DeltaKind::Text(more.clone()), out);
-                }
-                ("thinking", Value::String(more)) => {
-                    json::append(block.typed("thinking"), name, more);
-                    say(index, DeltaKind::Reasoning(more.clone()), out);
-                }
                 ("signature", value) => {
                     block.typed("thinking").insert(name.clone(), value.clone());
                 }
-                (_, Value::String(more)) => json::append(&mut block.fields, name, more),
+                (name, Value::String(more)) => match block.more(name, more) {
+                    Some(kind) => say(index, kind, out),
+                    None => json::append(&mut block.fields, name, more),
+                },
                 (_, value) => {
                     block.fields.insert(name.clone(), value.clone());
                 }
@@ -238,6 +202,25 @@ impl MessageMerge {
 }
 
 impl Block {
+    /// More of what people see as it comes; `None`: it is something else.
+    fn more(&mut self, name: &str, more: &str) -> Option<DeltaKind> {
+        match name {
+            "partial_json" => {
+                self.input.push_str(more);
+                Some(DeltaKind::ToolArguments(more.to_owned()))
+            }
+            "text" => {
+                json::append(self.typed(name), name, more);
+                Some(DeltaKind::Text(more.to_owned()))
+            }
+            "thinking" => {
+                json::append(self.typed(name), name, more);
+                Some(DeltaKind::Reasoning(more.to_owned()))
+            }
+            _ => None,
+        }
+    }
+
     /// Its fields; a block whose start was lost is known by what is added to it.
     fn typed(&mut self, kind: &str) -> &mut Map<String, Value> {
         if self.fields.is_empty() {
@@ -257,12 +240,4 @@ impl Block {
         }
         Value::Object(self.fields)
     }
-}
-
-fn say(part: u64, kind: DeltaKind, out: Out<'_>) {
-    out(Delta {
-        choice: 0,
-        part,
-        kind,
-    });
 }

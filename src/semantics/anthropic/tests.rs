@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::super::dialect;
 use super::super::trial::{self, Said};
 use super::*;
 
@@ -293,5 +294,20 @@ proptest! {
             said.push(Said::Sse(event));
         }
         trial::same(&COMPLETE, &target(), &whole, &said);
+    }
+}
+
+/// Nearly all events are made trees of.
+#[test]
+fn usual_events_are_plain() {
+    for delta in [
+        json!({"type": "text_delta", "text": "a\n"}),
+        json!({"type": "input_json_delta", "partial_json": "{"}),
+        json!({"type": "thinking_delta", "thinking": "a"}),
+    ] {
+        let text = json!({"type": "content_block_delta", "index": 0, "delta": delta}).to_string();
+        let piece = dialect::Piece::Json(text.as_bytes());
+        let mut merge = MessageMerge::default();
+        assert!(merge.plain(&piece.read().unwrap(), &mut drop), "{text}");
     }
 }

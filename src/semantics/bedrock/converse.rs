@@ -2,42 +2,34 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::super::dialect::{Delta, DeltaKind, Dialect, Merge, Piece, RequestView, Target};
+use super::super::dialect::{DeltaKind, Dialect, Merge, Out, Piece, RequestView, Target, say};
 use super::super::json;
 use super::super::model::{Choice, Message, ProviderError, Request, Response, Tool, Usage};
 use super::super::parts;
+use super::super::plain::{Said, Text};
 use super::super::rest::Rest;
-use super::block;
-
-type Out<'o> = &'o mut dyn FnMut(Delta);
+use super::{Frame, Way, block};
 
 /// See [`super::CONVERSE`] and [`super::CONVERSE_STREAM`].
 #[derive(Clone, Copy, Debug)]
-pub struct Converse {
-    pub(super) stream: bool,
-}
+pub struct Converse(pub(super) Way);
 
 impl Dialect for Converse {
     fn name(&self) -> &'static str {
-        match self.stream {
-            false => "Bedrock Converse",
-            true => "Bedrock ConverseStream",
-        }
+        self.0.name
     }
 
     fn claims(&self, request: &RequestView<'_>) -> Option<Target> {
-        let verb = match self.stream {
-            false => "converse",
-            true => "converse-stream",
-        };
-        super::target(request, verb).filter(|_| request.body.is_none_or(Value::is_object))
+        let target = self.0.target(request)?;
+        request.body.is_none_or(Value::is_object).then_some(target)
     }
 
     fn request(&self, target: &Target, body: &Value) -> Request {
         Request {
-            stream: self.stream,
+            stream: self.0.stream,
             ..request(target, body)
         }
     }
@@ -84,13 +76,8 @@ fn message(value: &Value) -> Message {
         Some(Value::String(text)) => vec![parts::text(text)],
         _ => Vec::new(),
     };
-    Message {
-        role: json::text_at(value, &["role"])
-            .unwrap_or("assistant")
-            .to_owned(),
-        name: None,
-        parts,
-    }
+    let role = json::text_at(value, &["role"]);
+    Message::new(role.unwrap_or("assistant"), parts)
 }
 
 /// The client's tools are `toolSpec`s; others are the provider's, or marks.
@@ -189,23 +176,23 @@ impl Merge for ConverseMerge {
     }
 
     fn piece(&mut self, piece: &Piece<'_>, out: Out<'_>) -> bool {
-        let Piece::Aws {
-            kind,
-            class,
-            payload,
-        } = piece
-        else {
-            return false;
+        self.held += piece.data().len();
+        let kind = match Frame::of(piece) {
+            Some(Frame::Event(kind)) => kind,
+            Some(Frame::Exception(error)) => {
+                self.error = Some(error);
+                return true;
+            }
+            None => return false,
         };
-        let Ok(event) = serde_json::from_slice::<Value>(payload) else {
-            return false;
-        };
-        if *class != "event" {
-            self.error = Some(exception(kind, &event));
+        if kind == "contentBlockDelta"
+            && let Some(plain) = piece.read()
+        {
+            self.plain(&plain, out);
             return true;
         }
-        self.held += payload.len();
-        self.event(kind, &event, out)
+        let event = piece.read::<Value>();
+        event.is_some_and(|event| self.event(kind, &event, out))
     }
 
     fn finish(mut self: Box<Self>) -> Response {
@@ -218,9 +205,7 @@ impl Merge for ConverseMerge {
             self.whole.insert("output".into(), message);
             response = self::response(200, &Value::Object(self.whole));
         }
-        response.is_complete = self.ended && self.error.is_none();
-        response.error = self.error;
-        response
+        response.streamed(self.ended, self.error)
     }
 
     fn held(&self) -> usize {
@@ -228,15 +213,55 @@ impl Merge for ConverseMerge {
     }
 }
 
-/// An exception's name says its type.
-pub(super) fn exception(kind: &str, payload: &Value) -> ProviderError {
-    ProviderError {
-        kind: Some(kind.to_owned()),
-        ..json::error(payload)
-    }
+/// What nearly all events are: more of one text.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct Plain<'d> {
+    #[serde(default)]
+    content_block_index: u64,
+    #[serde(borrow)]
+    delta: PlainDelta<'d>,
+    #[serde(default, rename = "p")]
+    _padding: Said,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum PlainDelta<'d> {
+    #[serde(borrow)]
+    ReasoningContent(PlainReasoning<'d>),
+    #[serde(borrow)]
+    Text(Text<'d>),
+    #[serde(borrow)]
+    ToolUse(PlainCall<'d>),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PlainReasoning<'d> {
+    #[serde(borrow)]
+    text: Text<'d>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PlainCall<'d> {
+    #[serde(borrow)]
+    input: Text<'d>,
 }
 
 impl ConverseMerge {
+    pub(super) fn plain(&mut self, event: &Plain<'_>, out: Out<'_>) {
+        let is_text = matches!(event.delta, PlainDelta::Text(_));
+        let block = self.block(event.content_block_index, is_text);
+        block.deltas += 1;
+        match &event.delta {
+            PlainDelta::ReasoningContent(more) => block.reason(&more.text, out),
+            PlainDelta::Text(more) => block.text(more, out),
+            PlainDelta::ToolUse(more) => block.input(&more.input, out),
+        }
+    }
+
     /// Events by name; Amazon's models say the same inside of `InvokeModelWithResponseStream`.
     pub(super) fn event(&mut self, kind: &str, event: &Value, out: Out<'_>) -> bool {
         let index = json::count(event, "contentBlockIndex").unwrap_or_default();
@@ -332,10 +357,7 @@ impl Block {
         match (name, value) {
             ("citation", value) => self.citations.push(value.clone()),
             ("reasoningContent", Value::Object(more)) => self.reasoning(more, out),
-            ("text", Value::String(more)) => {
-                json::append(&mut self.fields, "text", more);
-                say(self.part, DeltaKind::Text(more.clone()), out);
-            }
+            ("text", Value::String(more)) => self.text(more, out),
             ("toolResult", Value::Array(more)) => {
                 for one in more {
                     json::push(&mut self.result, "content", one.clone());
@@ -343,8 +365,7 @@ impl Block {
             }
             ("toolUse", value) => {
                 let more = json::text_at(value, &["input"]).unwrap_or_default();
-                self.input.push_str(more);
-                say(self.part, DeltaKind::ToolArguments(more.to_owned()), out);
+                self.input(more, out);
             }
             (name, value) => {
                 self.fields.insert(name.to_owned(), value.clone());
@@ -352,13 +373,25 @@ impl Block {
         }
     }
 
+    fn text(&mut self, more: &str, out: Out<'_>) {
+        json::append(&mut self.fields, "text", more);
+        say(self.part, DeltaKind::Text(more.to_owned()), out);
+    }
+
+    fn reason(&mut self, more: &str, out: Out<'_>) {
+        json::append(&mut self.reasoning_text, "text", more);
+        say(self.part, DeltaKind::Reasoning(more.to_owned()), out);
+    }
+
+    fn input(&mut self, more: &str, out: Out<'_>) {
+        self.input.push_str(more);
+        say(self.part, DeltaKind::ToolArguments(more.to_owned()), out);
+    }
+
     fn reasoning(&mut self, more: &Map<String, Value>, out: Out<'_>) {
         for (name, value) in more {
             match (name.as_str(), value) {
-                ("text", Value::String(more)) => {
-                    json::append(&mut self.reasoning_text, "text", more);
-                    say(self.part, DeltaKind::Reasoning(more.clone()), out);
-                }
+                ("text", Value::String(more)) => self.reason(more, out),
                 ("signature", value) => {
                     self.reasoning_text.insert(name.clone(), value.clone());
                 }
@@ -424,12 +457,4 @@ fn joined(blocks: BTreeMap<u64, Block>) -> Vec<Value> {
         goes_on = is_piece;
     }
     whole
-}
-
-fn say(part: u64, kind: DeltaKind, out: Out<'_>) {
-    out(Delta {
-        choice: 0,
-        part,
-        kind,
-    });
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::super::dialect::{Delta, DeltaKind, Merge, Piece, Target};
+use super::super::dialect::{DeltaKind, Merge, Out, Piece, Target, say_of};
 use super::super::functions;
 use super::super::json;
 use super::super::model::{Choice, Message, Part, Request, Response, Usage};
@@ -42,23 +42,19 @@ pub(super) fn request(target: &Target, body: &Value) -> Request {
     };
     for name in ["prompt", "inputText"] {
         if let Some(prompt) = fields.text(name) {
-            request
-                .messages
-                .push(said("user", vec![parts::text(prompt)]));
+            request.messages.push(user(parts::text(prompt)));
         }
     }
     if let Some(image) = fields.text("inputImage") {
-        request
-            .messages
-            .push(said("user", vec![parts::blob("image", None, image)]));
+        let image = parts::blob("image", None, image);
+        request.messages.push(user(image));
     }
     let prompts = fields.list("text_prompts").unwrap_or_default();
     let prompts = prompts
         .iter()
         .filter_map(|prompt| json::text_at(prompt, &["text"]));
-    request
-        .messages
-        .extend(prompts.map(|prompt| said("user", vec![parts::text(prompt)])));
+    let prompts = prompts.map(|prompt| user(parts::text(prompt)));
+    request.messages.extend(prompts);
     let messages = fields.list("messages").unwrap_or_default();
     request.messages.extend(messages.iter().map(message));
     let tools = fields.list("tools").unwrap_or_default();
@@ -67,12 +63,8 @@ pub(super) fn request(target: &Target, body: &Value) -> Request {
     request
 }
 
-fn said(role: &str, parts: Vec<Part>) -> Message {
-    Message {
-        role: role.to_owned(),
-        name: None,
-        parts,
-    }
+fn user(part: Part) -> Message {
+    Message::new("user", vec![part])
 }
 
 /// A message in OpenAI's words.
@@ -102,7 +94,7 @@ fn message(value: &Value) -> Message {
     }
     let calls = fields.list("tool_calls").unwrap_or_default();
     parts_said.extend(calls.iter().map(functions::call));
-    said(role, parts_said)
+    Message::new(role, parts_said)
 }
 
 fn content(block: &Value) -> Part {
@@ -168,7 +160,7 @@ pub(super) fn response(body: &Value) -> Response {
 fn choice(index: u64, parts: Vec<Part>, finish_reason: Option<String>) -> Choice {
     Choice {
         index,
-        message: said("assistant", parts),
+        message: Message::new("assistant", parts),
         finish_reason,
     }
 }
@@ -256,14 +248,11 @@ pub(super) struct FlatMerge {
 }
 
 impl Merge for FlatMerge {
-    fn piece(&mut self, piece: &Piece<'_>, out: &mut dyn FnMut(Delta)) -> bool {
-        let Piece::Json(data) = piece else {
+    fn piece(&mut self, piece: &Piece<'_>, out: Out<'_>) -> bool {
+        let Some(event) = piece.read::<Map<String, Value>>() else {
             return false;
         };
-        let Ok(Value::Object(event)) = serde_json::from_slice::<Value>(data) else {
-            return false;
-        };
-        self.held += data.len();
+        self.held += piece.data().len();
         if let Some(text) = event.get("outputText").and_then(Value::as_str) {
             self.titan(&event, text, out);
             return true;
@@ -283,12 +272,11 @@ impl Merge for FlatMerge {
         if let Some((name, text)) = self.text {
             self.whole.insert(name.to_owned(), text.into());
         }
-        let mut response = match self.whole.is_empty() {
+        let response = match self.whole.is_empty() {
             true => Response::default(),
             false => response(&Value::Object(self.whole)),
         };
-        response.is_complete = self.ended;
-        response
+        response.streamed(self.ended, None)
     }
 
     fn held(&self) -> usize {
@@ -298,7 +286,7 @@ impl Merge for FlatMerge {
 
 impl FlatMerge {
     /// Titan's pieces have other names than its whole answers.
-    fn titan(&mut self, event: &Map<String, Value>, text: &str, out: &mut dyn FnMut(Delta)) {
+    fn titan(&mut self, event: &Map<String, Value>, text: &str, out: Out<'_>) {
         let index = event.get("index").and_then(json::whole).unwrap_or_default();
         let result = self
             .lists
@@ -307,14 +295,14 @@ impl FlatMerge {
             .entry(index)
             .or_default();
         json::append(result, "outputText", text);
-        say(index, DeltaKind::Text(text.to_owned()), out);
+        say_of(index, 0, DeltaKind::Text(text.to_owned()), out);
         for (name, value) in event.iter().filter(|(_, value)| !value.is_null()) {
             match (name.as_str(), value) {
                 ("outputText" | "index" | "amazon-bedrock-invocationMetrics", _) => {}
                 ("completionReason", Value::String(reason)) => {
                     self.ended = true;
                     result.insert(name.clone(), value.clone());
-                    say(index, DeltaKind::Finish(reason.clone()), out);
+                    say_of(index, 0, DeltaKind::Finish(reason.clone()), out);
                 }
                 ("totalOutputTextTokenCount", value) => {
                     self.ended = true;
@@ -330,7 +318,7 @@ impl FlatMerge {
         }
     }
 
-    fn field(&mut self, name: &str, value: &Value, out: &mut dyn FnMut(Delta)) -> bool {
+    fn field(&mut self, name: &str, value: &Value, out: Out<'_>) -> bool {
         let list = LISTS.iter().find(|(list, _)| *list == name);
         match (name, value) {
             (_, Value::Array(answers)) if list.is_some() => {
@@ -344,12 +332,12 @@ impl FlatMerge {
                 let name = if name == "text" { "text" } else { "generation" };
                 let (_, text) = self.text.get_or_insert((name, String::new()));
                 text.push_str(more);
-                say(0, DeltaKind::Text(more.clone()), out);
+                say_of(0, 0, DeltaKind::Text(more.clone()), out);
             }
             ("finish_reason" | "stop_reason", Value::String(reason)) => {
                 self.ended = true;
                 self.whole.insert(name.to_owned(), value.clone());
-                say(0, DeltaKind::Finish(reason.clone()), out);
+                say_of(0, 0, DeltaKind::Finish(reason.clone()), out);
             }
             ("amazon-bedrock-invocationMetrics", _) => self.ended = true,
             ("is_finished" | "object", _) | (_, Value::Null) => return false,
@@ -361,13 +349,7 @@ impl FlatMerge {
         true
     }
 
-    fn answer(
-        &mut self,
-        list: &'static str,
-        position: u64,
-        one: &Value,
-        out: &mut dyn FnMut(Delta),
-    ) {
+    fn answer(&mut self, list: &'static str, position: u64, one: &Value, out: Out<'_>) {
         let index = json::count(one, "index").unwrap_or(position);
         let answers = self.lists.entry(list).or_default();
         let answer = answers.entry(index).or_default();
@@ -382,12 +364,12 @@ impl FlatMerge {
                 }
                 ("text", Value::String(more)) => {
                     json::append(answer, name, more);
-                    say(index, DeltaKind::Text(more.clone()), out);
+                    say_of(index, 0, DeltaKind::Text(more.clone()), out);
                 }
                 (name, Value::String(reason)) if REASONS.contains(&name) => {
                     self.ended = true;
                     answer.insert(name.to_owned(), value.clone());
-                    say(index, DeltaKind::Finish(reason.clone()), out);
+                    say_of(index, 0, DeltaKind::Finish(reason.clone()), out);
                 }
                 _ => {
                     answer.insert(name.clone(), value.clone());
@@ -398,21 +380,16 @@ impl FlatMerge {
 }
 
 /// More of a message in OpenAI's words.
-fn grow(
-    said: &mut Map<String, Value>,
-    more: &Map<String, Value>,
-    choice: u64,
-    out: &mut dyn FnMut(Delta),
-) {
+fn grow(said: &mut Map<String, Value>, more: &Map<String, Value>, choice: u64, out: Out<'_>) {
     for (name, value) in more {
         match (name.as_str(), value) {
             ("content", Value::String(more)) => {
                 json::append(said, name, more);
-                say(choice, DeltaKind::Text(more.clone()), out);
+                say_of(choice, 0, DeltaKind::Text(more.clone()), out);
             }
             ("reasoning" | "reasoning_content", Value::String(more)) => {
                 json::append(said, name, more);
-                say(choice, DeltaKind::Reasoning(more.clone()), out);
+                say_of(choice, 0, DeltaKind::Reasoning(more.clone()), out);
             }
             ("tool_calls", Value::Array(calls)) => {
                 for call in calls {
@@ -446,12 +423,4 @@ fn grow_call(said: &mut Map<String, Value>, more: &Value) {
     if let Some(Value::Object(function)) = known.get_mut("function") {
         json::append(function, "arguments", arguments);
     }
-}
-
-fn say(choice: u64, kind: DeltaKind, out: &mut dyn FnMut(Delta)) {
-    out(Delta {
-        choice,
-        part: 0,
-        kind,
-    });
 }

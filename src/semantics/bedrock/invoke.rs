@@ -1,38 +1,31 @@
 //! `InvokeModel`: each model takes and gives the JSON of its maker. Which one it is shows in the shape of what is said, not
 //! in the model's name, which may be any ARN.
 
+use base64::Engine;
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::super::anthropic::{self, MessageMerge};
 use super::super::cohere;
-use super::super::dialect::{Delta, Dialect, Merge, Piece, RequestView, Target};
+use super::super::dialect::{Dialect, Merge, Out, Piece, RequestView, Target};
 use super::super::json;
 use super::super::model::{Operation, ProviderError, Request, Response};
+use super::super::plain::{Said, Text};
 use super::converse::{self, ConverseMerge};
 use super::flat::{self, FlatMerge};
-
-type Out<'o> = &'o mut dyn FnMut(Delta);
+use super::{Frame, Way};
 
 /// See [`super::INVOKE`] and [`super::INVOKE_STREAM`].
 #[derive(Clone, Copy, Debug)]
-pub struct Invoke {
-    pub(super) stream: bool,
-}
+pub struct Invoke(pub(super) Way);
 
 impl Dialect for Invoke {
     fn name(&self) -> &'static str {
-        match self.stream {
-            false => "Bedrock InvokeModel",
-            true => "Bedrock InvokeModelWithResponseStream",
-        }
+        self.0.name
     }
 
     fn claims(&self, request: &RequestView<'_>) -> Option<Target> {
-        let verb = match self.stream {
-            false => "invoke",
-            true => "invoke-with-response-stream",
-        };
-        let target = super::target(request, verb)?;
+        let target = self.0.target(request)?;
         let operation = request.body.map_or(Operation::Chat, operation);
         Some(Target {
             operation,
@@ -50,7 +43,7 @@ impl Dialect for Invoke {
             () => flat::request(target, body),
         };
         Request {
-            stream: self.stream,
+            stream: self.0.stream,
             ..request
         }
     }
@@ -128,29 +121,20 @@ enum Inner {
 
 impl Merge for InvokeMerge {
     fn piece(&mut self, piece: &Piece<'_>, out: Out<'_>) -> bool {
-        let Piece::Aws {
-            kind,
-            class,
-            payload,
-        } = piece
-        else {
-            return false;
-        };
-        let Ok(frame) = serde_json::from_slice::<Value>(payload) else {
-            return false;
-        };
-        if *class != "event" {
-            self.error = Some(converse::exception(kind, &frame));
-            return true;
+        match Frame::of(piece) {
+            Some(Frame::Event(_)) => {}
+            Some(Frame::Exception(error)) => {
+                self.error = Some(error);
+                return true;
+            }
+            None => return false,
         }
-        let Some(bytes) = json::text_at(&frame, &["bytes"]) else {
-            return false;
-        };
-        use base64::Engine;
-        let Ok(event) = base64::engine::general_purpose::STANDARD.decode(bytes) else {
-            return false;
-        };
-        self.event(&event, out)
+        if let Some(plain) = piece.read::<Plain<'_>>() {
+            return self.bytes(&plain.bytes, out);
+        }
+        let event = piece.read::<Value>().unwrap_or_default();
+        let bytes = json::text_at(&event, &["bytes"]);
+        bytes.is_some_and(|bytes| self.bytes(bytes, out))
     }
 
     fn finish(self: Box<Self>) -> Response {
@@ -175,6 +159,16 @@ impl Merge for InvokeMerge {
     }
 }
 
+/// What nearly all events are.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Plain<'d> {
+    #[serde(borrow)]
+    bytes: Text<'d>,
+    #[serde(default, rename = "p")]
+    _padding: Said,
+}
+
 const CONVERSE_EVENTS: &[&str] = &[
     "contentBlockDelta",
     "contentBlockStart",
@@ -185,6 +179,12 @@ const CONVERSE_EVENTS: &[&str] = &[
 ];
 
 impl InvokeMerge {
+    /// An event of the model's own, in base64.
+    fn bytes(&mut self, bytes: &str, out: Out<'_>) -> bool {
+        let event = base64::engine::general_purpose::STANDARD.decode(bytes);
+        event.is_ok_and(|event| self.event(&event, out))
+    }
+
     fn event(&mut self, event: &[u8], out: Out<'_>) -> bool {
         if self.inner.is_none() {
             let Ok(first) = serde_json::from_slice::<Value>(event) else {

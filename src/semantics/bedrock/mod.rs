@@ -7,31 +7,87 @@ mod converse;
 mod flat;
 mod invoke;
 
-use super::dialect::{RequestView, Target};
-use super::model::Operation;
+use serde_json::Value;
+
+use super::dialect::{Piece, RequestView, Target};
+use super::json;
+use super::model::{Operation, ProviderError};
 
 pub use converse::Converse;
 pub use invoke::Invoke;
 
 /// Answers in one piece.
-pub static CONVERSE: Converse = Converse { stream: false };
+pub static CONVERSE: Converse = Converse(Way {
+    name: "Bedrock Converse",
+    verb: "converse",
+    stream: false,
+});
 /// Answers in pieces.
-pub static CONVERSE_STREAM: Converse = Converse { stream: true };
+pub static CONVERSE_STREAM: Converse = Converse(Way {
+    name: "Bedrock ConverseStream",
+    verb: "converse-stream",
+    stream: true,
+});
 /// A model's own words.
-pub static INVOKE: Invoke = Invoke { stream: false };
+pub static INVOKE: Invoke = Invoke(Way {
+    name: "Bedrock InvokeModel",
+    verb: "invoke",
+    stream: false,
+});
 /// The same in pieces.
-pub static INVOKE_STREAM: Invoke = Invoke { stream: true };
+pub static INVOKE_STREAM: Invoke = Invoke(Way {
+    name: "Bedrock InvokeModelWithResponseStream",
+    verb: "invoke-with-response-stream",
+    stream: true,
+});
 
-/// `/model/{model}/{verb}`, the model's name percent-encoded.
-fn target(request: &RequestView<'_>, verb: &str) -> Option<Target> {
-    let (place, last) = request.path.rsplit_once('/')?;
-    let (_, model) = place.rsplit_once("/model/")?;
-    let here = request.method == "POST" && last == verb && !model.is_empty();
-    here.then(|| Target {
-        provider: "aws.bedrock".into(),
-        operation: Operation::Chat,
-        model: Some(decoded(model)),
-    })
+/// An operation that gives its answer in one piece, or in several.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    name: &'static str,
+    /// The end of its path.
+    verb: &'static str,
+    stream: bool,
+}
+
+impl Way {
+    /// `/model/{model}/{verb}`, the model's name percent-encoded.
+    fn target(&self, request: &RequestView<'_>) -> Option<Target> {
+        let (place, last) = request.path.rsplit_once('/')?;
+        let (_, model) = place.rsplit_once("/model/")?;
+        let here = request.method == "POST" && last == self.verb && !model.is_empty();
+        here.then(|| Target {
+            provider: "aws.bedrock".into(),
+            operation: Operation::Chat,
+            model: Some(decoded(model)),
+        })
+    }
+}
+
+/// A frame of a stream.
+enum Frame<'p> {
+    /// Its name.
+    Event(&'p str),
+    /// Its name says what went wrong.
+    Exception(ProviderError),
+}
+
+impl<'p> Frame<'p> {
+    /// `None`: the piece is no frame, or is no JSON.
+    fn of(piece: &Piece<'p>) -> Option<Self> {
+        match *piece {
+            Piece::Aws {
+                kind,
+                class: "event",
+                ..
+            } => Some(Self::Event(kind)),
+            Piece::Aws { kind, .. } => Some(Self::Exception(ProviderError {
+                kind: Some(kind.to_owned()),
+                ..json::error(&piece.read::<Value>()?)
+            })),
+            Piece::Json(_) | Piece::Sse { .. } => None,
+        }
+    }
 }
 
 /// Without percent-encoding (RFC 3986 section 2.1); what is none stays.

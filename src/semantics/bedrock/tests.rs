@@ -130,6 +130,10 @@ proptest! {
         let body = json!({"output": {"message": {"role": "assistant", "content": content}}, "stopReason": "end_turn",
             "usage": {"inputTokens": 5, "outputTokens": 6, "cacheReadInputTokenCount": 1, "cacheWriteInputTokenCount": 0},
             "amazon-bedrock-guardrailAction": "NONE"});
+        let events = streamed(&body, &cuts, true).into_iter();
+        let said: Vec<Said> = events.map(|(kind, event)| Said::Aws(kind, event)).collect();
+        let (response, _) = trial::merged(&CONVERSE_STREAM, &target(), &said);
+        prop_assert_eq!(response.choices, CONVERSE.response(&target(), 200, &body).choices);
         let mut said = Vec::new();
         for (kind, event) in streamed(&body, &cuts, true) {
             let mut event = json!({kind.as_str(): event});
@@ -277,4 +281,18 @@ fn exceptions_are_errors() {
     let error = response.error.unwrap();
     assert_eq!(error.kind.as_deref(), Some("throttlingException"));
     assert_eq!(error.message.as_deref(), Some("slow down"));
+}
+
+/// Nearly all events are made trees of.
+#[test]
+fn usual_events_are_plain() {
+    for delta in [
+        json!({"text": "a\n"}),
+        json!({"toolUse": {"input": "{"}}),
+        json!({"reasoningContent": {"text": "a"}}),
+    ] {
+        let text = json!({"contentBlockIndex": 0, "delta": delta, "p": "abc"}).to_string();
+        let piece = Piece::Json(text.as_bytes());
+        assert!(piece.read::<converse::Plain<'_>>().is_some(), "{text}");
+    }
 }

@@ -1,21 +1,18 @@
 //! Chat of version 2. A stream of server-sent events is put together to the JSON that the same answer would have been
 //! unstreamed.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::super::dialect::{Delta, DeltaKind, Merge, Piece};
+use super::super::dialect::{DeltaKind, Merge, Out, Piece, say};
 use super::super::functions;
 use super::super::json;
 use super::super::model::{Choice, Message, Part, ProviderError, Request, Response};
 use super::super::parts;
+use super::super::plain::{Numbered, Text, only, present};
 use super::super::rest::Rest;
-use super::say;
-
-type Out<'o> = &'o mut dyn FnMut(Delta);
 
 pub(super) fn request(body: &Value) -> Request {
     let mut fields = Rest::of(body);
@@ -34,7 +31,7 @@ pub(super) fn request(body: &Value) -> Request {
 /// The plan for the tools is what the model thinks; citations belong to the first text, or to the one they name.
 fn message(value: &Value) -> Message {
     let mut fields = Rest::of(value);
-    let role = fields.text("role").unwrap_or("assistant").to_owned();
+    let role = fields.text("role").unwrap_or("assistant");
     let mut said = Vec::new();
     if let Some(plan) = fields.string("tool_plan").filter(|plan| !plan.is_empty()) {
         said.push(Part::Reasoning {
@@ -68,11 +65,7 @@ fn message(value: &Value) -> Message {
     }
     let calls = fields.list("tool_calls").unwrap_or_default();
     said.extend(calls.iter().map(functions::call));
-    Message {
-        role,
-        name: None,
-        parts: said,
-    }
+    Message::new(role, said)
 }
 
 fn is_text(part: &Part) -> bool {
@@ -144,10 +137,9 @@ impl Merge for ChatMerge {
     }
 
     fn piece(&mut self, piece: &Piece<'_>, out: Out<'_>) -> bool {
-        self.held += super::length(piece);
-        if let Piece::Sse { data, .. } = piece
-            && let Ok(usual) = serde_json::from_str::<Usual<'_>>(data)
-            && self.usual(&usual, out)
+        self.held += piece.data().len();
+        if let Some(plain) = piece.read()
+            && self.plain(&plain, out)
         {
             return true;
         }
@@ -176,9 +168,7 @@ impl Merge for ChatMerge {
                 .insert("message".into(), Value::Object(self.message));
             response = self::response(200, &Value::Object(self.whole));
         }
-        response.is_complete = self.ended && self.error.is_none();
-        response.error = self.error;
-        response
+        response.streamed(self.ended, self.error)
     }
 
     fn held(&self) -> usize {
@@ -186,51 +176,38 @@ impl Merge for ChatMerge {
     }
 }
 
-/// What most events are; read without building a tree.
+/// The delta of nearly all events.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Usual<'e> {
-    #[serde(borrow, rename = "type")]
-    kind: Cow<'e, str>,
-    index: u64,
+pub(super) struct Plain<'d> {
     #[serde(borrow)]
-    delta: UsualDelta<'e>,
+    message: PlainMessage<'d>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct UsualDelta<'e> {
+struct PlainMessage<'d> {
     #[serde(borrow)]
-    message: UsualMessage<'e>,
+    content: PlainContent<'d>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct UsualMessage<'e> {
-    #[serde(borrow)]
-    content: UsualContent<'e>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct UsualContent<'e> {
-    #[serde(borrow)]
-    text: Cow<'e, str>,
+struct PlainContent<'d> {
+    #[serde(borrow, default, deserialize_with = "present")]
+    text: Option<Text<'d>>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    thinking: Option<Text<'d>>,
 }
 
 impl ChatMerge {
-    /// More text of a content that has begun.
-    fn usual(&mut self, event: &Usual<'_>, out: Out<'_>) -> bool {
-        let part = self.first_content().saturating_add(event.index);
-        let begun = self.contents.get_mut(&event.index);
-        let Some(content) = begun.filter(|_| event.kind == "content-delta") else {
+    pub(super) fn plain(&mut self, event: &Numbered<'_, Plain<'_>>, out: Out<'_>) -> bool {
+        let content = &event.delta.message.content;
+        let said = only([("text", &content.text), ("thinking", &content.thinking)]);
+        let Some((name, more)) = said.filter(|_| &*event.kind == "content-delta") else {
             return false;
         };
-        let text = &event.delta.message.content.text;
-        json::append(content, "text", text);
-        if !text.is_empty() {
-            say(part, DeltaKind::Text(text.to_string()), out);
-        }
+        self.grow(event.index, name, more, out);
         true
     }
 
@@ -277,32 +254,33 @@ impl ChatMerge {
         let Some(Value::Object(more)) = said.get("content") else {
             return;
         };
-        let part = self.first_content().saturating_add(index);
-        let content = self.contents.entry(index).or_default();
+        self.contents.entry(index).or_default();
         for (name, value) in more {
             match (name.as_str(), value) {
-                ("type", _) => {
-                    content.insert(name.clone(), value.clone());
-                }
-                (_, Value::String(more)) => {
-                    if content.is_empty() {
-                        content.insert("type".into(), name.as_str().into());
-                    }
-                    json::append(content, name, more);
-                    let kind = match name.as_str() {
-                        "text" => DeltaKind::Text(more.clone()),
-                        "thinking" => DeltaKind::Reasoning(more.clone()),
-                        _ => continue,
-                    };
-                    if !more.is_empty() {
-                        say(part, kind, out);
-                    }
-                }
+                (name, Value::String(more)) if name != "type" => self.grow(index, name, more, out),
                 _ => {
+                    let content = self.contents.entry(index).or_default();
                     content.insert(name.clone(), value.clone());
                 }
             }
         }
+    }
+
+    /// More of one of a content's texts.
+    fn grow(&mut self, index: u64, name: &str, more: &str, out: Out<'_>) {
+        let part = self.first_content().saturating_add(index);
+        let content = self.contents.entry(index).or_default();
+        if content.is_empty() {
+            content.insert("type".into(), name.into());
+        }
+        json::append(content, name, more);
+        let kind = match name {
+            _ if more.is_empty() => return,
+            "text" => DeltaKind::Text(more.to_owned()),
+            "thinking" => DeltaKind::Reasoning(more.to_owned()),
+            _ => return,
+        };
+        say(part, kind, out);
     }
 
     fn call(&mut self, index: u64, said: &Value, out: Out<'_>) {

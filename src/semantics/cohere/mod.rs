@@ -6,7 +6,7 @@ mod v1;
 
 use serde_json::Value;
 
-use super::dialect::{Delta, Dialect, Merge, Piece, RequestView, Target};
+use super::dialect::{Dialect, Merge, Piece, RequestView, Target};
 use super::json;
 use super::model::{Message, Operation, Request, Response, Usage};
 use super::parts;
@@ -121,13 +121,7 @@ pub(super) fn request(target: &Target, body: &Value) -> Request {
     let mut fields = Rest::of(body);
     let own = fields.string("model");
     let mut messages = Vec::new();
-    let mut say = |parts| {
-        messages.push(Message {
-            role: "user".into(),
-            name: None,
-            parts,
-        });
-    };
+    let mut say = |parts| messages.push(Message::new("user", parts));
     if let Some(query) = fields.text("query") {
         say(vec![parts::text(query)]);
     }
@@ -212,29 +206,10 @@ fn usage(value: &Value) -> Option<Usage> {
 
 /// The event that a piece is, if it is one.
 fn event(piece: &Piece<'_>) -> Option<Value> {
-    let event: Value = match piece {
-        Piece::Aws { .. } => return None,
-        Piece::Json(data) => serde_json::from_slice(data).ok()?,
-        Piece::Sse { data, .. } if *data == "[DONE]" => Value::Object(serde_json::Map::new()),
-        Piece::Sse { data, .. } => serde_json::from_str(data).ok()?,
-    };
-    event.is_object().then_some(event)
-}
-
-fn length(piece: &Piece<'_>) -> usize {
-    match piece {
-        Piece::Aws { payload, .. } => payload.len(),
-        Piece::Json(data) => data.len(),
-        Piece::Sse { data, .. } => data.len(),
+    if piece.is_done() {
+        return Some(Value::Object(serde_json::Map::new()));
     }
-}
-
-fn say(part: u64, kind: super::dialect::DeltaKind, out: &mut dyn FnMut(Delta)) {
-    out(Delta {
-        choice: 0,
-        part,
-        kind,
-    });
+    piece.read().filter(Value::is_object)
 }
 
 /// Feeds anything to what reads Cohere's answers: for fuzzing.

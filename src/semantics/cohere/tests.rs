@@ -220,3 +220,18 @@ fn only_calls_are_claimed() {
     );
     assert_eq!(claim(&V2, "/v2/embed", json!({"url": "x"})), None);
 }
+
+/// Nearly all events are made trees of.
+#[test]
+fn usual_events_are_plain() {
+    for name in ["text", "thinking"] {
+        let text = json!({"type": "content-delta", "index": 0, "delta": {"message": {"content": {name: "a\n"}}}}).to_string();
+        let piece = Piece::Json(text.as_bytes());
+        let mut merge = chat::ChatMerge::default();
+        assert!(merge.plain(&piece.read().unwrap(), &mut drop), "{text}");
+    }
+    let text =
+        json!({"event_type": "text-generation", "is_finished": false, "text": "a"}).to_string();
+    let piece = Piece::Json(text.as_bytes());
+    assert!(piece.read::<v1::Plain<'_>>().unwrap().is_text());
+}

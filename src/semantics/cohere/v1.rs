@@ -1,15 +1,14 @@
 //! Chat and generate of version 1: lines of JSON or server-sent events, the last of which holds the whole answer.
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::super::dialect::{Delta, DeltaKind, Merge, Piece, Target};
+use super::super::dialect::{DeltaKind, Merge, Out, Piece, Target, say};
 use super::super::json;
 use super::super::model::{Choice, Message, Part, ProviderError, Request, Response, Tool};
 use super::super::parts;
+use super::super::plain::{Text, present};
 use super::super::rest::Rest;
-use super::say;
-
-type Out<'o> = &'o mut dyn FnMut(Delta);
 
 pub(in super::super) fn request(target: &Target, body: &Value) -> Request {
     let mut fields = Rest::of(body);
@@ -28,28 +27,18 @@ pub(in super::super) fn request(target: &Target, body: &Value) -> Request {
     request.messages = history.iter().map(turn).collect();
     let results = fields.list("tool_results").unwrap_or_default();
     if !results.is_empty() {
-        request
-            .messages
-            .push(said("tool", results.iter().map(result).collect()));
+        let results = results.iter().map(result).collect();
+        request.messages.push(Message::new("tool", results));
     }
     let asked = fields.text("message").or_else(|| fields.text("prompt"));
     // Behind results of tools, there is an empty one.
     let asked = asked.filter(|asked| !asked.is_empty() || results.is_empty());
-    request
-        .messages
-        .extend(asked.map(|asked| said("user", vec![parts::text(asked)])));
+    let asked = asked.map(|asked| Message::new("user", vec![parts::text(asked)]));
+    request.messages.extend(asked);
     let tools = fields.list("tools").unwrap_or_default();
     request.tools = tools.iter().map(tool).collect();
     request.parameters = fields.left_with_empty();
     request
-}
-
-fn said(role: &str, parts: Vec<Part>) -> Message {
-    Message {
-        role: role.to_owned(),
-        name: None,
-        parts,
-    }
 }
 
 fn turn(value: &Value) -> Message {
@@ -66,7 +55,7 @@ fn turn(value: &Value) -> Message {
     } else {
         role.as_str()
     };
-    said(role, parts_said)
+    Message::new(role, parts_said)
 }
 
 /// Calls have no numbers: results repeat the call.
@@ -116,7 +105,7 @@ pub(in super::super) fn response(status: u16, body: &Value) -> Response {
         let reason = json::text_at(generation, &["finish_reason"]);
         response.choices.push(Choice {
             index: index as u64,
-            message: said("assistant", text.into_iter().collect()),
+            message: Message::new("assistant", text.into_iter().collect()),
             finish_reason: reason.map(str::to_owned),
         });
     }
@@ -133,7 +122,7 @@ pub(in super::super) fn response(status: u16, body: &Value) -> Response {
         all.extend(calls.iter().map(call));
         response.choices.push(Choice {
             index: 0,
-            message: said("assistant", all),
+            message: Message::new("assistant", all),
             finish_reason: fields.string("finish_reason"),
         });
     }
@@ -157,10 +146,16 @@ pub(in super::super) struct V1Merge {
 
 impl Merge for V1Merge {
     fn piece(&mut self, piece: &Piece<'_>, out: Out<'_>) -> bool {
+        self.held += piece.data().len();
+        if let Some(plain) = piece.read::<Plain<'_>>()
+            && plain.is_text()
+        {
+            self.text(&plain.text, out);
+            return true;
+        }
         let Some(event) = super::event(piece) else {
             return false;
         };
-        self.held += super::length(piece);
         let kind = json::text_at(&event, &["event_type"]);
         let is_end =
             kind == Some("stream-end") || event.get("is_finished") == Some(&Value::Bool(true));
@@ -169,13 +164,13 @@ impl Merge for V1Merge {
             return true;
         }
         match kind {
-            None if event.get("text").is_some() => self.text(&event, out),
+            None if event.get("text").is_some() => self.text_of(&event, out),
             None => return event.get("message").is_some_and(|_| self.fail(&event)),
             Some("citation-generation") => self.keep(&event, &["citations"]),
             Some("search-queries-generation") => self.keep(&event, &["search_queries"]),
             Some("search-results") => self.keep(&event, &["search_results", "documents"]),
             Some("stream-start") => self.keep(&event, &["generation_id", "response_id"]),
-            Some("text-generation") => self.text(&event, out),
+            Some("text-generation") => self.text_of(&event, out),
             Some("tool-calls-chunk") => {
                 if let Some(more) = json::text_at(&event, &["tool_call_delta", "parameters"]) {
                     let part = u64::from(!self.text.is_empty());
@@ -198,10 +193,8 @@ impl Merge for V1Merge {
                 Some(Value::Object(self.begun))
             }
         };
-        let mut response = whole.map(|whole| response(200, &whole)).unwrap_or_default();
-        response.is_complete = ended && self.error.is_none();
-        response.error = self.error.or(response.error);
-        response
+        let response = whole.map(|whole| response(200, &whole)).unwrap_or_default();
+        response.streamed(ended, self.error)
     }
 
     fn held(&self) -> usize {
@@ -209,9 +202,31 @@ impl Merge for V1Merge {
     }
 }
 
+/// What nearly all events are.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Plain<'d> {
+    #[serde(borrow, default, deserialize_with = "present")]
+    event_type: Option<Text<'d>>,
+    #[serde(default)]
+    is_finished: bool,
+    #[serde(borrow)]
+    text: Text<'d>,
+}
+
+impl Plain<'_> {
+    pub(super) fn is_text(&self) -> bool {
+        let kind = self.event_type.as_deref();
+        !self.is_finished && kind.is_none_or(|kind| kind == "text-generation")
+    }
+}
+
 impl V1Merge {
-    fn text(&mut self, event: &Value, out: Out<'_>) {
-        let more = json::text_at(event, &["text"]).unwrap_or_default();
+    fn text_of(&mut self, event: &Value, out: Out<'_>) {
+        self.text(json::text_at(event, &["text"]).unwrap_or_default(), out);
+    }
+
+    fn text(&mut self, more: &str, out: Out<'_>) {
         self.text.push_str(more);
         say(0, DeltaKind::Text(more.to_owned()), out);
     }

@@ -5,15 +5,13 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::super::dialect::{Delta, DeltaKind, Dialect, Merge, Piece, RequestView, Target};
+use super::super::dialect::{DeltaKind, Dialect, Merge, Out, Piece, RequestView, Target, say};
 use super::super::json;
 use super::super::model::{
     Choice, Message, Operation, Part, ProviderError, Request, Response, Tool, Usage,
 };
 use super::super::parts;
 use super::super::rest::Rest;
-
-type Out<'o> = &'o mut dyn FnMut(Delta);
 
 /// See [`super::INTERACTIONS`].
 #[derive(Clone, Copy, Debug)]
@@ -101,11 +99,7 @@ fn input(messages: &mut Vec<Message>, value: &Value) {
 fn say_in(messages: &mut Vec<Message>, role: &str, part: Part) {
     match messages.last_mut() {
         Some(last) if last.role == role => last.parts.push(part),
-        _ => messages.push(Message {
-            role: role.to_owned(),
-            name: None,
-            parts: vec![part],
-        }),
+        _ => messages.push(Message::new(role, vec![part])),
     }
 }
 
@@ -255,15 +249,10 @@ struct Step {
 
 impl Merge for InteractionMerge {
     fn piece(&mut self, piece: &Piece<'_>, out: Out<'_>) -> bool {
-        let data = match piece {
-            Piece::Aws { .. } => return false,
-            Piece::Json(data) => data,
-            Piece::Sse { data, .. } => data.as_bytes(),
-        };
-        self.held += data.len();
-        match serde_json::from_slice::<Value>(data) {
-            Ok(event) => self.event(&event, out),
-            Err(_) => data == b"[DONE]",
+        self.held += piece.data().len();
+        match piece.read::<Value>() {
+            Some(event) => self.event(&event, out),
+            None => piece.is_done(),
         }
     }
 
@@ -277,9 +266,7 @@ impl Merge for InteractionMerge {
         if !self.whole.is_empty() {
             response = self::response(200, &Value::Object(self.whole));
         }
-        response.is_complete = self.ended && self.error.is_none();
-        response.error = self.error.or(response.error);
-        response
+        response.streamed(self.ended, self.error)
     }
 
     fn held(&self) -> usize {
@@ -479,12 +466,4 @@ impl Step {
         }
         Value::Object(self.fields)
     }
-}
-
-fn say(part: u64, kind: DeltaKind, out: Out<'_>) {
-    out(Delta {
-        choice: 0,
-        part,
-        kind,
-    });
 }

@@ -158,14 +158,11 @@ fn message(content: &Value) -> Message {
         (_, Some(one)) => vec![part::part(one)],
         (_, None) => Vec::new(),
     };
-    Message {
-        role: match role {
-            "model" => "assistant".to_owned(),
-            other => other.to_owned(),
-        },
-        name: None,
-        parts,
-    }
+    let role = match role {
+        "model" => "assistant",
+        other => other,
+    };
+    Message::new(role, parts)
 }
 
 /// One object declares functions, and tools of Google's by their names.

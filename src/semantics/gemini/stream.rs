@@ -3,19 +3,21 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::super::dialect::{Delta, DeltaKind, Merge, Piece};
+use super::super::dialect::{DeltaKind, Merge, Out, Piece, say_of};
 use super::super::json;
 use super::super::model::{ProviderError, Response};
-
-type Out<'o> = &'o mut dyn FnMut(Delta);
+use super::super::plain::{Latest, Said, Text, present};
 
 /// Of one answer.
 #[derive(Default)]
 pub(super) struct GenerateMerge {
     whole: Map<String, Value>,
     candidates: BTreeMap<u64, Candidate>,
+    /// What chunks of text say besides.
+    latest: Latest,
     error: Option<ProviderError>,
     held: usize,
 }
@@ -29,19 +31,23 @@ struct Candidate {
 
 impl Merge for GenerateMerge {
     fn piece(&mut self, piece: &Piece<'_>, out: Out<'_>) -> bool {
-        let data = match piece {
-            Piece::Aws { .. } => return false,
-            Piece::Json(data) => data,
-            Piece::Sse { data, .. } => data.as_bytes(),
-        };
-        self.held += data.len();
-        match serde_json::from_slice::<Value>(data) {
-            Ok(chunk) => self.chunk(chunk, out),
-            Err(_) => data == b"[DONE]",
+        self.held += piece.data().len();
+        if let Some(plain) = piece.read()
+            && self.plain(&plain, piece.data(), out)
+        {
+            return true;
+        }
+        match piece.read::<Value>() {
+            Some(chunk) => {
+                self.settle();
+                self.chunk(chunk, out)
+            }
+            None => piece.is_done(),
         }
     }
 
     fn finish(mut self: Box<Self>) -> Response {
+        self.settle();
         let blocked = json_blocked(&self.whole);
         let mut candidates = self.candidates.values();
         let all_said_why =
@@ -57,9 +63,7 @@ impl Merge for GenerateMerge {
             }
             response = super::response(200, &Value::Object(self.whole));
         }
-        response.is_complete = ended && self.error.is_none();
-        response.error = self.error;
-        response
+        response.streamed(ended, self.error)
     }
 
     fn held(&self) -> usize {
@@ -82,7 +86,110 @@ fn json_blocked(whole: &Map<String, Value>) -> bool {
     feedback.is_some_and(|feedback| feedback.get("blockReason").is_some())
 }
 
+/// What nearly all chunks are: more of one text, and counts so far. Code Assist has it inside of `response`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct Plain<'d> {
+    #[serde(borrow, default, deserialize_with = "present")]
+    candidates: Option<[PlainCandidate<'d>; 1]>,
+    #[serde(default)]
+    create_time: Said,
+    #[serde(default)]
+    metadata: Said,
+    #[serde(default)]
+    model_version: Said,
+    #[serde(borrow, default, deserialize_with = "present")]
+    response: Option<Box<Plain<'d>>>,
+    #[serde(default)]
+    response_id: Said,
+    #[serde(default)]
+    trace_id: Said,
+    #[serde(default)]
+    usage_metadata: Said,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct PlainCandidate<'d> {
+    #[serde(borrow)]
+    content: PlainContent<'d>,
+    #[serde(default, rename = "finishReason")]
+    _finish_reason: (),
+    index: Option<u64>,
+    #[serde(default)]
+    safety_ratings: Said,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PlainContent<'d> {
+    #[serde(borrow)]
+    parts: [PlainPart<'d>; 1],
+    #[serde(default)]
+    role: Said,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PlainPart<'d> {
+    #[serde(borrow)]
+    text: Text<'d>,
+    #[serde(default)]
+    thought: bool,
+}
+
+impl Plain<'_> {
+    fn said(&self) -> [Said; 6] {
+        [
+            self.create_time,
+            self.metadata,
+            self.model_version,
+            self.response_id,
+            self.trace_id,
+            self.usage_metadata,
+        ]
+    }
+}
+
 impl GenerateMerge {
+    pub(super) fn plain(&mut self, outer: &Plain<'_>, data: &[u8], out: Out<'_>) -> bool {
+        let inner = match (&outer.candidates, &outer.response) {
+            (Some(_), None) => outer,
+            (None, Some(inner)) if inner.response.is_none() => inner,
+            _ => return false,
+        };
+        let Some([candidate]) = &inner.candidates else {
+            return false;
+        };
+        let index = candidate.index.unwrap_or_default();
+        let known = self.candidates.get_mut(&index);
+        if !known.is_some_and(|known| known.goes_on(index, candidate, out)) {
+            return false;
+        }
+        let said = outer.said().into_iter().chain(inner.said());
+        let said = said.chain([candidate.content.role, candidate.safety_ratings]);
+        if let Some(before) = self.latest.keep(data, index, said) {
+            self.besides(before);
+        }
+        true
+    }
+
+    /// What the last plain chunk says besides its text.
+    fn settle(&mut self) {
+        if let Some(latest) = self.latest.take() {
+            self.besides(latest);
+        }
+    }
+
+    fn besides(&mut self, mut chunk: Value) {
+        for way in ["/candidates/0/content", "/response/candidates/0/content"] {
+            if let Some(Value::Object(content)) = chunk.pointer_mut(way) {
+                content.remove("parts");
+            }
+        }
+        self.chunk(chunk, &mut drop);
+    }
+
     fn chunk(&mut self, chunk: Value, out: Out<'_>) -> bool {
         if chunk.get("error").is_some() {
             self.error = Some(json::error(&chunk));
@@ -121,6 +228,23 @@ impl GenerateMerge {
 }
 
 impl Candidate {
+    /// Takes more of the text that was the last part, if this is that.
+    fn goes_on(&mut self, index: u64, candidate: &PlainCandidate<'_>, out: Out<'_>) -> bool {
+        let [part] = &candidate.content.parts;
+        let at = (self.parts.len() as u64).saturating_sub(1);
+        let Some(Value::Object(last)) = self.parts.last_mut() else {
+            return false;
+        };
+        if !goes_on(last, part.thought) {
+            return false;
+        }
+        json::append(last, "text", &part.text);
+        if !part.text.is_empty() {
+            say_of(index, at, told(&part.text, part.thought), out);
+        }
+        true
+    }
+
     fn more(&mut self, index: u64, candidate: Value, out: Out<'_>) {
         let Value::Object(mut fields) = candidate else {
             return;
@@ -138,7 +262,7 @@ impl Candidate {
             .filter(|reason| !reason.is_null());
         if let Some(reason) = reason {
             let last = (self.parts.len() as u64).saturating_sub(1);
-            say(index, last, DeltaKind::Finish(super::word(reason)), out);
+            say_of(index, last, DeltaKind::Finish(super::word(reason)), out);
         }
         fields.retain(|_, value| !value.is_null());
         self.fields.extend(fields);
@@ -148,7 +272,7 @@ impl Candidate {
     fn part(&mut self, index: u64, part: Value, out: Out<'_>) {
         let text = json::text_at(&part, &["text"]);
         let goes_on = match self.parts.last() {
-            Some(Value::Object(last)) if text.is_some() => goes_on(last, &part),
+            Some(Value::Object(last)) if text.is_some() => goes_on(last, is_thought(&part)),
             _ => false,
         };
         if !goes_on && self.parts.last().is_some_and(is_empty) {
@@ -189,21 +313,24 @@ impl Candidate {
 fn tell(index: u64, at: u64, part: &Value, out: Out<'_>) {
     let text = json::text_at(part, &["text"]);
     if let Some(text) = text.filter(|text| !text.is_empty()) {
-        let kind = match is_thought(part) {
-            false => DeltaKind::Text(text.to_owned()),
-            true => DeltaKind::Reasoning(text.to_owned()),
-        };
-        say(index, at, kind, out);
+        say_of(index, at, told(text, is_thought(part)), out);
     }
     if let Some(call) = part.get("functionCall") {
         let id = json::text_at(call, &["id"]).map(str::to_owned);
         let name = json::text_at(call, &["name"])
             .unwrap_or_default()
             .to_owned();
-        say(index, at, DeltaKind::ToolCall { id, name }, out);
+        say_of(index, at, DeltaKind::ToolCall { id, name }, out);
         if let Some(args) = call.get("args") {
-            say(index, at, DeltaKind::ToolArguments(args.to_string()), out);
+            say_of(index, at, DeltaKind::ToolArguments(args.to_string()), out);
         }
+    }
+}
+
+fn told(text: &str, is_thought: bool) -> DeltaKind {
+    match is_thought {
+        false => DeltaKind::Text(text.to_owned()),
+        true => DeltaKind::Reasoning(text.to_owned()),
     }
 }
 
@@ -218,17 +345,10 @@ fn is_thought(part: &Value) -> bool {
 }
 
 /// An empty text says nothing of whether it is a thought.
-fn goes_on(last: &Map<String, Value>, part: &Value) -> bool {
+fn goes_on(last: &Map<String, Value>, is_thought: bool) -> bool {
     let Some(Value::String(_)) = last.get("text") else {
         return false;
     };
-    let was_thought = last
-        .get("thought")
-        .and_then(Value::as_bool)
-        .unwrap_or(false);
-    was_thought == is_thought(part)
-}
-
-fn say(choice: u64, part: u64, kind: DeltaKind, out: Out<'_>) {
-    out(Delta { choice, part, kind });
+    let was_thought = last.get("thought").and_then(Value::as_bool);
+    was_thought.unwrap_or(false) == is_thought
 }

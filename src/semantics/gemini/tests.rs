@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::super::dialect;
 use super::super::trial::{self, Said};
 use super::*;
 
@@ -117,6 +118,86 @@ proptest! {
     #[test]
     fn nothing_panics(data in prop::collection::vec(any::<u8>(), 0..300)) {
         fuzz_gemini(&data);
+    }
+}
+
+/// A chunk of text with any of the members that chunks may have.
+fn chunk() -> impl Strategy<Value = Value> {
+    let has = prop::array::uniform8(any::<bool>());
+    (trial::words(), has, 0..3u64).prop_map(|(text, has, number)| {
+        let some = |has: bool, name: &str, value: Value| has.then(|| (name.to_owned(), value));
+        let object = |members: Vec<Option<(String, Value)>>| -> Value {
+            Value::Object(members.into_iter().flatten().collect())
+        };
+        let ratings = match number {
+            0 => Value::Null,
+            number => json!([{"probability": number}]),
+        };
+        let part = object(vec![
+            some(true, "text", text.into()),
+            some(has[0], "thought", has[1].into()),
+        ]);
+        let content = object(vec![
+            some(true, "parts", json!([part])),
+            some(has[2], "role", number.into()),
+        ]);
+        let candidate = object(vec![
+            some(true, "content", content),
+            some(has[3], "index", number.into()),
+            some(has[4], "safetyRatings", ratings),
+            some(has[2], "finishReason", Value::Null),
+        ]);
+        let chunk = object(vec![
+            some(true, "candidates", json!([candidate])),
+            some(has[5], "usageMetadata", json!({"totalTokenCount": number})),
+            some(
+                has[6],
+                "modelVersion",
+                if number == 1 {
+                    Value::Null
+                } else {
+                    number.into()
+                },
+            ),
+            some(has[1], "traceId", number.into()),
+        ]);
+        match has[7] && number > 0 {
+            true => json!({"response": chunk, "traceId": number}),
+            false => chunk,
+        }
+    })
+}
+
+proptest! {
+    /// What only some chunks of text say besides is forgotten, or told of another candidate.
+    #[test]
+    fn chunks_of_text_say_all_that_they_have(chunks in prop::collection::vec(chunk(), 1..12)) {
+        let target = target(Operation::GenerateContent);
+        let said: Vec<Said> = chunks.into_iter().map(Said::Sse).collect();
+        for length in 1..=said.len() {
+            trial::merged(&STREAM_GENERATE, &target, &said[..length]);
+        }
+    }
+}
+
+/// Nearly all chunks are made trees of.
+#[test]
+fn usual_chunks_are_plain() {
+    let chunk = json!({"candidates": [{"content": {"parts": [{"text": "a\n"}], "role": "model"}, "index": 0}],
+        "usageMetadata": {"promptTokenCount": 5, "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 5}],
+            "serviceTier": "standard"}, "modelVersion": "gemini-2", "responseId": "r"});
+    for text in [
+        chunk.to_string(),
+        json!({"response": chunk, "traceId": "t"}).to_string(),
+    ] {
+        let data = text.as_str();
+        let piece = dialect::Piece::Sse { event: None, data };
+        let mut merge = stream::GenerateMerge::default();
+        let mut plain = || merge.plain(&piece.read().unwrap(), piece.data(), &mut drop);
+        assert!(!plain(), "nothing has begun");
+        assert!(merge.piece(&piece, &mut drop));
+        let mut plain = || merge.plain(&piece.read().unwrap(), piece.data(), &mut drop);
+        assert!(plain());
     }
 }
 

@@ -148,3 +148,59 @@ fn errors_are_told() {
     assert!(!cut.is_complete && cut.error.is_some());
     assert_eq!(cut.choices.len(), 1);
 }
+
+/// A line of text with any of the members that lines may have.
+fn line() -> impl Strategy<Value = Value> {
+    let has = prop::array::uniform6(any::<bool>());
+    (trial::words(), has, 0..3u64).prop_map(|(text, has, number)| {
+        let mut line =
+            json!({"created_at": number, "done": false, "model": number, "remote_host": number});
+        for (name, has) in ["created_at", "done", "model", "remote_host"]
+            .iter()
+            .zip(has)
+        {
+            match number {
+                _ if has => {}
+                0 => line[*name] = Value::Null,
+                _ => drop(line.as_object_mut().unwrap().remove(*name)),
+            }
+        }
+        let place = if has[4] {
+            line["message"] = json!({"content": text});
+            if has[5] {
+                line["message"]["role"] = number.into();
+            }
+            &mut line["message"]
+        } else {
+            line["response"] = text.clone().into();
+            &mut line
+        };
+        if number == 1 {
+            place["thinking"] = text.into();
+        }
+        line
+    })
+}
+
+proptest! {
+    /// What only some lines of text say besides is forgotten.
+    #[test]
+    fn lines_of_text_say_all_that_they_have(lines in prop::collection::vec(line(), 1..12)) {
+        let said: Vec<Said> = lines.into_iter().map(Said::Json).collect();
+        for length in 1..=said.len() {
+            trial::merged(&OLLAMA, &target(Operation::Chat), &said[..length]);
+        }
+    }
+}
+
+/// Nearly all lines are made trees of.
+#[test]
+fn usual_lines_are_plain() {
+    let chat = json!({"model": "m", "created_at": "t", "message": {"role": "assistant", "content": "a\n"}, "done": false});
+    let generate = json!({"model": "m", "created_at": "t", "response": "a", "done": false});
+    for text in [chat.to_string(), generate.to_string()] {
+        let piece = Piece::Json(text.as_bytes());
+        let mut merge = OllamaMerge::default();
+        assert!(merge.plain(&piece.read().unwrap(), piece.data(), &mut drop));
+    }
+}

@@ -182,24 +182,19 @@ impl Merge for Events {
     }
 
     fn piece(&mut self, piece: &Piece<'_>, out: &mut dyn FnMut(Delta)) -> bool {
-        let (event, data) = match piece {
-            Piece::Sse { event, data } => (*event, data.as_bytes()),
-            Piece::Json(data) => (None, *data),
-            Piece::Aws { .. } => return false,
-        };
-        if data.trim_ascii() == b"[DONE]" {
+        if piece.is_done() {
             return true;
         }
-        match serde_json::from_slice::<Light<'_>>(data) {
-            Ok(mut light) => {
+        match piece.read::<Light<'_>>() {
+            Some(mut light) => {
                 if light.kind.is_empty() {
-                    light.kind = event.unwrap_or_default().into();
+                    light.kind = piece.event().unwrap_or_default().into();
                 }
-                self.light(&light, data, out)
+                self.light(&light, piece.data(), out)
             }
             // An event that we don't know may use these names for something else.
-            Err(_) if serde_json::from_slice::<Value>(data).is_ok() => false,
-            Err(_) => {
+            None if piece.read::<Value>().is_some() => false,
+            None => {
                 self.is_damaged = true;
                 false
             }

@@ -53,6 +53,11 @@ impl Growing {
         self.has_delta
     }
 
+    /// Its message is known to be in this role.
+    pub fn is_of(&self, role: &str) -> bool {
+        self.fields.get("role").and_then(Value::as_str) == Some(role)
+    }
+
     /// The provider has said why it ended.
     pub fn is_finished(&self) -> bool {
         self.finish_reason.is_some()

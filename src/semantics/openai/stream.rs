@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use super::growing::Growing;
 use super::{answer, completions};
+use crate::semantics::plain::Said;
 use crate::semantics::rest::is_nothing;
 use crate::semantics::{Delta, Merge, Piece, Response};
 
@@ -41,12 +41,13 @@ struct Plain<'d> {
     id: &'d str,
     #[serde(default)]
     model: &'d str,
-    #[serde(rename = "obfuscation")]
-    _obfuscation: Option<IgnoredAny>,
-    #[serde(rename = "object")]
-    _object: Option<IgnoredAny>,
-    #[serde(rename = "p")]
-    _padding: Option<IgnoredAny>,
+    #[serde(default, rename = "obfuscation")]
+    _obfuscation: Said,
+    #[serde(default, rename = "object")]
+    _object: Said,
+    #[serde(default, rename = "p")]
+    _padding: Said,
+    provider: Option<&'d str>,
     service_tier: Option<&'d str>,
     system_fingerprint: Option<&'d str>,
     #[serde(default, rename = "usage")]
@@ -63,13 +64,20 @@ struct PlainChoice<'d> {
     _finish_reason: (),
     #[serde(default, rename = "logprobs")]
     _logprobs: (),
+    #[serde(default, rename = "native_finish_reason")]
+    _native_finish_reason: (),
+    #[serde(default, rename = "stop_reason")]
+    _stop_reason: (),
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PlainDelta<'d> {
     content: Option<String>,
+    reasoning: Option<String>,
     reasoning_content: Option<String>,
+    #[serde(default, rename = "refusal")]
+    _refusal: (),
     role: Option<&'d str>,
     tool_calls: Option<[PlainCall; 1]>,
 }
@@ -96,6 +104,7 @@ impl Stream {
         let [choice] = chunk.choices;
         let says_no_more = same("id", chunk.id)
             && same("model", chunk.model)
+            && same("provider", chunk.provider.unwrap_or_default())
             && same("service_tier", chunk.service_tier.unwrap_or_default())
             && same(
                 "system_fingerprint",
@@ -103,16 +112,22 @@ impl Stream {
             )
             && chunk.created.is_none_or(|created| {
                 self.top.get("created").and_then(Value::as_u64) == Some(created)
-            })
-            && choice.delta.role.is_none_or(|role| role == "assistant");
+            });
         let growing = self.choices.get_mut(&choice.index);
         let Some(growing) = growing.filter(|growing| says_no_more && growing.has_begun()) else {
             return false;
         };
+        if choice.delta.role.is_some_and(|role| !growing.is_of(role)) {
+            return false;
+        }
         if let Some([call]) = choice.delta.tool_calls {
             let length = call.function.arguments.len();
-            if choice.delta.content.is_some()
-                || choice.delta.reasoning_content.is_some()
+            let texts = [
+                &choice.delta.content,
+                &choice.delta.reasoning,
+                &choice.delta.reasoning_content,
+            ];
+            if texts.into_iter().any(Option::is_some)
                 || !growing.arguments(call.index, call.function.arguments, out)
             {
                 return false;
@@ -120,9 +135,12 @@ impl Stream {
             self.held += length;
             return true;
         }
-        if let Some(text) = choice.delta.reasoning_content {
-            self.held += text.len();
-            growing.reason(0, text, out);
+        let thoughts = [choice.delta.reasoning_content, choice.delta.reasoning];
+        for (place, text) in thoughts.into_iter().enumerate() {
+            if let Some(text) = text {
+                self.held += text.len();
+                growing.reason(place, text, out);
+            }
         }
         if let Some(text) = choice.delta.content {
             self.held += text.len();
@@ -187,22 +205,17 @@ impl Merge for Stream {
     }
 
     fn piece(&mut self, piece: &Piece<'_>, out: &mut dyn FnMut(Delta)) -> bool {
-        let (event, data) = match piece {
-            Piece::Sse { event, data } => (*event, data.as_bytes()),
-            Piece::Json(data) => (None, *data),
-            Piece::Aws { .. } => return false,
-        };
-        if data.trim_ascii() == b"[DONE]" {
+        if piece.is_done() {
             self.is_done = true;
             return true;
         }
-        if let Ok(plain) = serde_json::from_slice(data)
+        if let Some(plain) = piece.read()
             && self.plain(plain, out)
         {
             return true;
         }
-        let chunk = match only(serde_json::from_slice(data)) {
-            Some(chunk) if event == Some("error") && !chunk.contains_key("error") => {
+        let chunk = match piece.read().and_then(only) {
+            Some(chunk) if piece.event() == Some("error") && !chunk.contains_key("error") => {
                 Map::from_iter([("error".to_owned(), Value::Object(chunk))])
             }
             Some(chunk) => chunk,
@@ -211,7 +224,7 @@ impl Merge for Stream {
                 return false;
             }
         };
-        self.held += data.len();
+        self.held += piece.data().len();
         self.chunk(chunk, out)
     }
 
@@ -232,8 +245,8 @@ impl Merge for Stream {
 }
 
 /// Google wraps errors into an array of one.
-fn only(value: serde_json::Result<Value>) -> Option<Map<String, Value>> {
-    match value.ok()? {
+fn only(value: Value) -> Option<Map<String, Value>> {
+    match value {
         Value::Object(members) => Some(members),
         Value::Array(mut list) if list.len() == 1 => match list.pop()? {
             Value::Object(members) => Some(members),
