@@ -14,7 +14,7 @@ use crate::proto::content::Piece as Content;
 use crate::proto::{Outcome, RequestHead};
 use crate::semantics::dialect::DeltaKind;
 use crate::semantics::recognise::COMPATIBLE;
-use crate::semantics::thread::Place;
+use crate::semantics::thread::{Place, Question};
 use crate::semantics::{
     Call, Delta, Dialect, Merge, Operation, Piece, Request, RequestView, Response, Target, openai,
     provider_of, recognise,
@@ -36,7 +36,7 @@ pub struct Calling {
     process: ProcessId,
     /// Of method, target and body: the same question has the same.
     question: [u8; 32],
-    thread: Place,
+    thread: Option<Place>,
     retry: Option<Retry>,
     status: Option<u16>,
     merge: Option<Box<dyn Merge>>,
@@ -124,7 +124,12 @@ impl Calling {
         shared.counts.calls += 1;
         let name = CallName(shared.calls);
         let history = &mut shared.history;
-        let (thread, retry) = history.ask(process, name, question, &request);
+        let asks = Question {
+            operation: target.operation,
+            request: &request,
+            is_kept: dialect.keeps_conversations(),
+        };
+        let (thread, retry) = history.ask(process, name, question, &asks);
         Self {
             name,
             process,
@@ -285,15 +290,10 @@ impl Calling {
         }
         let history = &mut shared.history;
         if let Some(response) = &response {
-            history.answer(
-                self.process,
-                self.name,
-                &self.thread,
-                &self.request,
-                response,
-            );
+            history.answer(self.process, self.name, response);
         }
-        history.end(self.process, self.question, self.error.is_some());
+        let has_failed = self.error.is_some();
+        history.end(self.process, self.name, self.question, has_failed);
         let mut incomplete = std::mem::take(&mut self.lacks);
         let is_lack = |lack: &Lack| !cuts_nothing || lack.bytes.is_some();
         incomplete.extend(lacks.into_iter().filter(is_lack));

@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::said::CallName;
 use crate::event::ProcessId;
-use crate::semantics::thread::{Place, Threads};
-use crate::semantics::{Request, Response};
+use crate::semantics::Response;
+use crate::semantics::thread::{Place, Question as Asks, Threads};
 
 /// Questions that are remembered; the oldest go first.
 const QUESTIONS_MAX: usize = 1 << 14;
@@ -46,29 +46,28 @@ impl History {
         process: ProcessId,
         call: CallName,
         question: [u8; 32],
-        request: &Request,
-    ) -> (Place, Option<Retry>) {
+        asks: &Asks<'_>,
+    ) -> (Option<Place>, Option<Retry>) {
         (
-            self.threads.place(process, request),
+            self.threads.place(process, call.0, asks),
             self.attempt((process, question), call),
         )
     }
 
     /// It has been answered.
-    pub fn answer(
-        &mut self,
-        process: ProcessId,
-        call: CallName,
-        place: &Place,
-        request: &Request,
-        response: &Response,
-    ) {
-        self.threads
-            .answered(process, call.0, place, request, response);
+    pub fn answer(&mut self, process: ProcessId, call: CallName, response: &Response) {
+        self.threads.answered(process, call.0, response);
     }
 
     /// How it went: what failed may be asked again.
-    pub fn end(&mut self, process: ProcessId, question: [u8; 32], has_failed: bool) {
+    pub fn end(
+        &mut self,
+        process: ProcessId,
+        call: CallName,
+        question: [u8; 32],
+        has_failed: bool,
+    ) {
+        self.threads.ended(call.0, has_failed);
         if let Some(known) = self.questions.get_mut(&(process, question)) {
             known.has_failed = has_failed;
         }

@@ -206,8 +206,8 @@ pub struct Asked {
     pub authority: Option<String>,
     /// Bytes of the request's body.
     pub bytes: u64,
-    /// Where it stands in its conversation.
-    pub thread: Place,
+    /// Where it stands in its conversation, if it is part of one.
+    pub thread: Option<Place>,
     /// It was asked before, in vain.
     pub retry: Option<Retry>,
 }
@@ -229,8 +229,9 @@ pub struct CallReport {
     /// Of the HTTP response.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// Where it stands in its conversation.
-    pub thread: Place,
+    /// Where it stands in its conversation, if it is part of one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thread: Option<Place>,
     /// It was asked before, in vain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,

@@ -65,6 +65,7 @@ impl Recorder {
                 Frame::Exited { open, .. } => {
                     open.iter().for_each(|state| redactor.forget(state.id.0));
                 }
+                Frame::Process(info) => redactor.process(info),
                 Frame::Records(block) => mask(redactor, block),
                 _ => {}
             }

@@ -1,5 +1,7 @@
 //! Finds the words that begin what may be a secret, all in one go: text without secrets passes at the speed of this.
 
+use std::cmp::Reverse;
+
 use aho_corasick::automaton::{Automaton, StateID};
 use aho_corasick::dfa::DFA;
 use aho_corasick::{Anchored, MatchKind, StartKind};
@@ -64,7 +66,7 @@ impl Hints {
         self.words.get(word).map_or(0, String::len)
     }
 
-    /// All words in the text, in the order of their beginnings.
+    /// All words in the text, in the order of their beginnings, the longest first.
     pub fn find(&self, text: &[u8], hits: &mut Vec<Hit>) {
         hits.clear();
         let overlap = self.longest - 1;
@@ -74,7 +76,8 @@ impl Hints {
         } else {
             self.walk_lanes(text, step, overlap, hits);
         }
-        hits.sort_unstable();
+        // Of two that begin alike, the longer says more: `token=` is a parameter, `token` may be anything.
+        hits.sort_unstable_by_key(|hit| (hit.at, Reverse(self.len(hit.word)), hit.word));
         hits.dedup();
     }
 
@@ -148,11 +151,13 @@ mod tests {
             .to_vec()
     }
 
-    /// Byte by byte, word by word.
+    /// Byte by byte, word by word, the longest first.
     fn naive(text: &[u8]) -> Vec<Hit> {
         let mut hits = Vec::new();
         for at in 0..text.len() {
-            for (word, name) in words().iter().enumerate() {
+            let mut all: Vec<_> = words().into_iter().enumerate().collect();
+            all.sort_by_key(|(_, name)| Reverse(name.len()));
+            for (word, name) in all {
                 let found = text.get(at..at + name.len());
                 if found.is_some_and(|found| found.eq_ignore_ascii_case(name.as_bytes())) {
                     hits.push(Hit { at, word });

@@ -9,15 +9,17 @@
 //! paths, JSON, text, [`Redactor::stream_text`]), nothing is shown before it is known to be none.
 //!
 //! What it cannot do: HTTP/2 headers are compressed (HPACK), compressed bodies are too; neither can be
-//! masked in place. A recording of such traffic holds its secrets. Numbers are masked in decoded JSON only, and a
-//! secret with escapes in it has another tag there than where it is masked as sent.
+//! masked in place. A recording of such traffic holds its secrets. Numbers, and values that stand before the name that makes
+//! them secret (`{"value": …, "name": …}`), are masked in decoded JSON only.
 
 mod chunks;
 mod ending;
+mod escapes;
 pub mod example;
 mod hints;
 mod json;
 mod named;
+mod pen;
 mod pieces;
 pub mod rules;
 mod said;
@@ -31,10 +33,13 @@ use serde_json::Value;
 
 use crate::error::Result;
 use crate::event::Direction;
+use crate::event::process::ProcessInfo;
 use crate::stream::Message;
 
 use chunks::Chunks;
 use ending::{Ending, Open};
+use json::Kinds;
+use pen::{Pen, overwrite};
 use pieces::Pieces;
 use scan::{Scanner, Scratch, Span};
 
@@ -51,6 +56,7 @@ pub struct Redactor {
     pieces: Pieces,
     scratch: Scratch,
     pen: Pen,
+    kinds: Kinds,
     masked_in_said: u64,
 }
 
@@ -88,6 +94,7 @@ impl Redactor {
             pieces: Pieces::default(),
             scratch: Scratch::default(),
             pen: Pen { tag_key, masked: 0 },
+            kinds: Kinds::new(),
             masked_in_said: 0,
         }
     }
@@ -110,11 +117,15 @@ impl Redactor {
                 self.mask(key, payload.offset, &mut payload.bytes);
             }
             Message::Close { origin, .. } => self.forget(origin.conn.0),
-            Message::Endpoint { .. }
-            | Message::Gap { .. }
+            Message::Endpoint { endpoint, .. } => {
+                if let Some((host, _)) = &mut endpoint.host {
+                    self.authority(host);
+                }
+            }
+            Message::Process(info) => self.process(info),
+            Message::Gap { .. }
             | Message::Missed(_)
             | Message::Open { .. }
-            | Message::Process(_)
             | Message::Shutdown(_) => {}
         }
     }
@@ -137,6 +148,18 @@ impl Redactor {
         chunks.mask(scanner, scratch, pen, key, offset, bytes);
     }
 
+    /// Masks what tells of a process.
+    pub fn process(&mut self, info: &mut Arc<ProcessInfo>) {
+        let mut masked = ProcessInfo::clone(info);
+        self.text(&mut masked.comm);
+        for text in [&mut masked.exe, &mut masked.cgroup].into_iter().flatten() {
+            self.text(text);
+        }
+        if masked != **info {
+            *info = Arc::new(masked);
+        }
+    }
+
     /// Masks the value of a field of a head (a header); of its name, case does not matter.
     pub fn field(&mut self, name: &str, value: &mut String) {
         let is_secret = match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
@@ -144,7 +167,8 @@ impl Redactor {
             false => self.scanner.is_secret_header(name),
         };
         if !is_secret {
-            return self.text(value);
+            // As it is sent, the name decides with the value.
+            return self.text_behind(&format!("{name}: "), value, "\r\n");
         }
         if let named::Look::Value(found) = named::field(value.as_bytes()) {
             let end = value.trim_ascii_end().len();
@@ -157,9 +181,31 @@ impl Redactor {
         self.text(target);
     }
 
+    /// Masks the password of a server's name and port (`user:password@host`, RFC 3986 section 3.2).
+    pub fn authority(&mut self, authority: &mut String) {
+        self.text_behind("https://", authority, "/");
+    }
+
     /// Masks the secrets in any text that is whole.
     pub fn text(&mut self, text: &mut String) {
         self.scanner.scan(text.as_bytes(), 0, 0, &mut self.scratch);
+        self.mask_found(text);
+    }
+
+    /// Masks the secrets in a text that stands between others.
+    fn text_behind(&mut self, before: &str, text: &mut String, behind: &str) {
+        let whole = [before, text, behind].concat();
+        self.scanner.scan(whole.as_bytes(), 0, 0, &mut self.scratch);
+        let length = text.len();
+        self.scratch.spans.retain_mut(|span| {
+            span.start = span.start.saturating_sub(before.len());
+            span.end = span.end.saturating_sub(before.len()).min(length);
+            span.start < span.end
+        });
+        self.mask_found(text);
+    }
+
+    fn mask_found(&mut self, text: &mut String) {
         if self.scratch.spans.is_empty() {
             return;
         }
@@ -173,8 +219,7 @@ impl Redactor {
     /// Masks the values of secret keys, and the secrets in all strings. What is no string stays as it is, but for large
     /// numbers of secret keys.
     pub fn json(&mut self, value: &mut Value) {
-        let scanner = Arc::clone(&self.scanner);
-        json::walk(value, scanner.keys(), self);
+        self.walk(value);
     }
 
     /// Masks a piece of a text that comes in pieces. Its end is held back while it may be the beginning of a secret, and
@@ -234,64 +279,10 @@ impl Redactor {
     }
 }
 
-impl json::Visit for Redactor {
-    fn text(&mut self, text: &mut String) {
-        Redactor::text(self, text);
-    }
-
-    fn secret(&mut self, name: &str, text: &mut String) {
-        if scan::is_worth(
-            name.as_bytes(),
-            named::Trust::Quoted,
-            text.as_bytes(),
-            false,
-        ) {
-            self.overwrite(text, 0, text.trim_ascii_end().len());
-        } else {
-            Redactor::text(self, text);
-        }
-    }
-}
-
 /// Secrets end where characters do; a rule of a user may see that otherwise.
 fn into_text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes)
         .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
-}
-
-/// Writes over secrets.
-struct Pen {
-    tag_key: TagKey,
-    /// How many.
-    masked: u64,
-}
-
-impl Pen {
-    fn tag(&self, secret: &[u8]) -> u32 {
-        let hash = blake3::keyed_hash(&self.tag_key, secret);
-        let [a, b, c, d, ..] = *hash.as_bytes();
-        u32::from_le_bytes([a, b, c, d])
-    }
-
-    fn mask_whole(&mut self, text: &mut [u8], span: &Span) {
-        let Some(secret) = text.get_mut(span.range()) else {
-            return;
-        };
-        let tag = self.tag(secret);
-        overwrite(secret, Some(tag));
-        self.masked += 1;
-    }
-}
-
-/// `<redacted:1a2b3c4d>` and stars where that fits, else stars.
-fn overwrite(target: &mut [u8], tag: Option<u32>) {
-    target.fill(b'*');
-    let label = tag.map(|tag| format!("<redacted:{tag:08x}>"));
-    if let Some(label) = label
-        && let Some(start) = target.get_mut(..label.len())
-    {
-        start.copy_from_slice(label.as_bytes());
-    }
 }
 
 #[cfg(test)]

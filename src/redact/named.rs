@@ -2,6 +2,7 @@
 //! that quotes them: commands, code, JSON in strings of JSON.
 
 use super::ending::{Ending, Quote};
+use super::scan::Span;
 
 /// Longer gaps between a name and its value are no gaps.
 const GAP_MAX: usize = 32;
@@ -54,6 +55,8 @@ pub enum Trust {
     Quoted,
     /// Any words could stand there.
     Loose,
+    /// It follows the name in a list, as other names could.
+    Paired,
 }
 
 /// What stands behind a name.
@@ -86,6 +89,7 @@ pub fn header(text: &[u8], name: (usize, usize), is_ending: bool) -> Look {
         Some(b'=') if is_ending => return Look::Nothing,
         // As HAR files say it.
         Some(b',') if closing.is_some() && cursor.pass_value_key() => b':',
+        Some(b',') if closing.is_some() && begins_list(text, start) => b',',
         Some(separator @ (b':' | b'=')) => separator,
         Some(_) => return Look::Nothing,
     };
@@ -93,7 +97,7 @@ pub fn header(text: &[u8], name: (usize, usize), is_ending: bool) -> Look {
     cursor.gap();
     if closing.is_some() && cursor.byte() == Some(b'[') {
         cursor.at += 1;
-        cursor.gap();
+        cursor.space();
     }
     let opening = cursor.quote();
     let enclosing = quote_before(text, start).filter(|_| closing.is_none());
@@ -104,7 +108,11 @@ pub fn header(text: &[u8], name: (usize, usize), is_ending: bool) -> Look {
         None if is_escaped_line_start(text, start) => (Ending::Quote, Trust::Sent),
         None => (Ending::Quote, Trust::Loose),
     };
-    let has_many = cursor.scheme().is_some_and(|scheme| scheme == Scheme::Many);
+    if cursor.is_cut_scheme() {
+        return Look::Undecided;
+    }
+    let scheme = cursor.scheme();
+    let has_many = scheme.is_some_and(|scheme| scheme == Scheme::Many);
     let is_list = has_many
         || text
             .get(..end)
@@ -113,12 +121,65 @@ pub fn header(text: &[u8], name: (usize, usize), is_ending: bool) -> Look {
         Ending::Quote if !is_list => Ending::Value,
         ending => ending,
     };
-    let trust = if separator == b'=' {
-        Trust::Loose
-    } else {
-        trust
+    let trust = match separator {
+        b'=' => Trust::Loose,
+        b',' if opening.is_none() => return Look::Nothing,
+        b',' if scheme.is_none() && !is_list => Trust::Paired,
+        _ => trust,
     };
     value(&cursor, ending, trust)
+}
+
+/// Whether a name's value is what follows it in a list of two, from `start` on.
+pub fn is_pair(name: &[u8], value: &[u8], start: usize) -> bool {
+    let is_cookie = name.to_ascii_lowercase().ends_with(b"cookie");
+    let trust = match start > 0 || is_cookie {
+        true => Trust::Quoted,
+        false => Trust::Paired,
+    };
+    let secret = value.get(start..).unwrap_or_default();
+    super::scan::is_worth(name, trust, secret.trim_ascii_end(), false)
+}
+
+/// Bytes of blanks and the name of a scheme, before the secret of a field.
+pub fn scheme(text: &[u8]) -> usize {
+    let mut cursor = Cursor { text, at: 0 };
+    cursor.gap();
+    cursor.scheme().map_or(0, |_| cursor.at)
+}
+
+/// The string that follows this secret in a list. The list begins behind the name whose end is given.
+pub fn next_of_list(text: &[u8], name: usize, last: &Span) -> Option<Value> {
+    let Ending::String(quote) = last.ending else {
+        return None;
+    };
+    let between = text.get(name..last.start).unwrap_or_default();
+    let mut cursor = Cursor { text, at: last.end };
+    if !between.contains(&b'[') || last.is_open || cursor.quote() != Some(quote) {
+        return None;
+    }
+    cursor.space();
+    if cursor.byte() != Some(b',') {
+        return None;
+    }
+    cursor.at += 1;
+    cursor.space();
+    (cursor.quote()? == quote).then_some(())?;
+    cursor.scheme();
+    Some(Value {
+        start: cursor.at,
+        ending: last.ending,
+        trust: Trust::Quoted,
+    })
+}
+
+/// Whether a list begins right before the quote before `at`.
+fn begins_list(text: &[u8], at: usize) -> bool {
+    let Some(quote) = quote_before(text, at) else {
+        return false;
+    };
+    let before = text.get(..at - 1 - quote.escapes).unwrap_or_default();
+    matches!(before.trim_ascii_end().last(), Some(b'[' | b'('))
 }
 
 /// The value of a field whose name is known.
@@ -152,9 +213,15 @@ pub fn json(text: &[u8], name: (usize, usize)) -> Look {
     match cursor.byte() {
         None => return Look::Undecided,
         Some(b':') => cursor.at += 1,
+        // As lists of variables say it.
+        Some(b',') if cursor.pass_value_key() => cursor.at += 1,
         Some(_) => return Look::Nothing,
     }
     cursor.gap();
+    if cursor.byte() == Some(b'[') {
+        cursor.at += 1;
+        cursor.space();
+    }
     match cursor.quote() {
         Some(quote) => value(&cursor, Ending::String(quote), Trust::Quoted),
         None if cursor.is_at_end() => Look::Undecided,
@@ -248,9 +315,13 @@ pub fn begins_word(text: &[u8], at: usize) -> bool {
     let Some(before) = at.checked_sub(1).and_then(|before| text.get(before)) else {
         return true;
     };
-    let is_capital = text.get(at).is_some_and(u8::is_ascii_uppercase);
+    let is = |at: usize, is: fn(&u8) -> bool| text.get(at).is_some_and(is);
+    let is_capital = is(at, u8::is_ascii_uppercase);
+    // `OpenAIApiKey`: behind capitals, a word begins with the last of them.
+    let ends_capitals = is_capital && is(at + 1, u8::is_ascii_lowercase);
     !before.is_ascii_alphabetic()
         || (before.is_ascii_lowercase() && is_capital)
+        || (before.is_ascii_uppercase() && ends_capitals)
         || is_boundary(text, at)
 }
 
@@ -297,6 +368,16 @@ impl Cursor<'_> {
         self.at += blank.count();
     }
 
+    /// Blanks and ends of lines, as they stand between the elements of a list.
+    fn space(&mut self) {
+        let space = self
+            .rest()
+            .iter()
+            .take(GAP_MAX)
+            .take_while(|byte| byte.is_ascii_whitespace());
+        self.at += space.count();
+    }
+
     /// A quote with its backslashes.
     fn quote(&mut self) -> Option<Quote> {
         let escapes = self
@@ -331,6 +412,16 @@ impl Cursor<'_> {
         }
         self.at = begin;
         false
+    }
+
+    /// The text ends in the middle of `Bearer`, or before the blank behind it.
+    fn is_cut_scheme(&self) -> bool {
+        let rest = self.rest();
+        let is_begun = |(scheme, _): &(&str, Scheme)| {
+            let begun = scheme.as_bytes().get(..rest.len());
+            begun.is_some_and(|begun| begun.eq_ignore_ascii_case(rest))
+        };
+        !rest.is_empty() && SCHEMES.iter().any(is_begun)
     }
 
     /// Passes `Bearer ` and the like.

@@ -1,6 +1,6 @@
 //! Secrets out of what was said: heads, bodies, events, questions and answers.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{Redactor, TextKey};
 use crate::dialog::said::{Body, CallReport, Said, What};
@@ -24,18 +24,28 @@ impl Redactor {
         let place = (said.origin.conn.0, said.exchange.0);
         let mut before = Vec::new();
         match &mut said.what {
-            What::Asked(asked) => asked.call.visit(self),
+            What::Asked(asked) => {
+                asked.call.visit(self);
+                asked.authority.iter_mut().for_each(|of| self.authority(of));
+            }
             What::Call(report) => {
                 before = self.held_back(place, report);
                 self.report(report);
             }
             What::Delta { delta, .. } => self.delta(place, delta),
-            What::Event(event) => self.text(&mut event.data),
+            What::Event(event) => {
+                self.text(&mut event.data);
+                self.texts([&mut event.event, &mut event.id]);
+            }
             What::Mcp(message) => message.visit(self),
             What::Request(request) => {
                 if let Some(target) = &mut request.target {
                     self.target(target);
                 }
+                if let Some(authority) = &mut request.authority {
+                    self.authority(authority);
+                }
+                self.texts([&mut request.method]);
                 self.fields(&mut request.fields);
                 self.fields(&mut request.trailers);
                 self.body(&mut request.body);
@@ -60,9 +70,19 @@ impl Redactor {
 
     fn fields(&mut self, fields: &mut Fields) {
         for field in &mut fields.0 {
-            if let Some(value) = &mut field.value {
-                self.field(&field.name, value);
+            match &mut field.value {
+                // HTTP/2 has the request's target and host among its fields.
+                Some(value) if field.name == ":path" => self.target(value),
+                Some(value) if field.name == ":authority" => self.authority(value),
+                Some(value) => self.field(&field.name, value),
+                None => {}
             }
+        }
+    }
+
+    fn texts<'t>(&mut self, texts: impl IntoIterator<Item = &'t mut Option<String>>) {
+        for text in texts.into_iter().flatten() {
+            Self::text(self, text);
         }
     }
 
@@ -89,8 +109,18 @@ impl Redactor {
 
     fn report(&mut self, report: &mut CallReport) {
         report.call.visit(self);
-        if let Some(error) = &mut report.error {
-            self.text(error);
+        if let Some(authority) = &mut report.authority {
+            self.authority(authority);
+        }
+        self.texts([&mut report.error]);
+        let answer = report.call.response.as_mut();
+        if let Some(usage) = answer.and_then(|answer| answer.usage.as_mut()) {
+            Self::json(self, &mut usage.reported);
+        }
+        let results = report.thread.iter_mut();
+        for result in results.flat_map(|place| &mut place.tool_results) {
+            Self::text(self, &mut result.name);
+            self.texts([&mut result.id]);
         }
     }
 
@@ -105,7 +135,11 @@ impl Redactor {
             DeltaKind::Reasoning(text) | DeltaKind::Text(text) | DeltaKind::ToolArguments(text) => {
                 self.stream_text(key, text);
             }
-            DeltaKind::Finish(_) | DeltaKind::ToolCall { .. } => {}
+            DeltaKind::Finish(reason) => Self::text(self, reason),
+            DeltaKind::ToolCall { id, name } => {
+                Self::text(self, name);
+                self.texts([id]);
+            }
         }
     }
 
@@ -151,6 +185,14 @@ impl Redactor {
 }
 
 impl Visitor for Redactor {
+    fn name(&mut self, name: &mut String) {
+        Self::text(self, name);
+    }
+
+    fn object(&mut self, fields: &mut Map<String, Value>) {
+        Self::object(self, fields);
+    }
+
     fn text(&mut self, text: &mut String) {
         Self::text(self, text);
     }

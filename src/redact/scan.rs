@@ -5,6 +5,7 @@ use std::ops::Range;
 use regex_automata::{Anchored, Input};
 
 use super::ending::{Ending, Open};
+use super::escapes::{self, Plain};
 use super::hints::{Hints, Hit};
 use super::named::{self, Look, Trust};
 use super::rules::{Before, Compiled, Rules, Use};
@@ -17,6 +18,8 @@ const REACH_MAX: usize = 16 << 10;
 const DECIDED: usize = 256;
 /// Values behind loose names are at least that long.
 const LOOSE_MIN: usize = 8;
+/// Strings of one list that a name makes secrets.
+const LIST_MAX: usize = 256;
 
 /// A secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,8 +75,8 @@ pub struct Scanner {
 
 /// What one word turned out to begin.
 enum Found {
-    /// A secret that is masked already, up to here.
-    Masked(usize),
+    /// A secret that is masked already.
+    Masked(Span),
     Nothing,
     Undecided,
     Secret(Span),
@@ -130,6 +133,22 @@ impl Scanner {
     /// The secrets that begin at `from` or behind it. Words in the first `blind` bytes are passed over: what stands before
     /// these is not known.
     pub fn scan(&self, text: &[u8], blind: usize, from: usize, scratch: &mut Scratch) {
+        // Half an escape ends nothing: it waits for the rest.
+        let cut = escapes::cut(text).filter(|_| scratch.wants_undecided);
+        let text = text.get(..cut.unwrap_or(text.len())).unwrap_or(text);
+        let plain = Plain::new(text);
+        if plain.is_same() {
+            return self.scan_plain(text, blind, from, scratch);
+        }
+        self.scan_plain(&plain.text, plain.plain(blind), plain.plain(from), scratch);
+        for span in &mut scratch.spans {
+            span.start = plain.sent(span.start);
+            span.end = plain.sent(span.end);
+        }
+        scratch.undecided = scratch.undecided.map(|at| plain.sent(at));
+    }
+
+    fn scan_plain(&self, text: &[u8], blind: usize, from: usize, scratch: &mut Scratch) {
         self.hints.find(text, &mut scratch.hits);
         scratch.spans.clear();
         scratch.undecided = None;
@@ -144,13 +163,17 @@ impl Scanner {
                     Found::Secret(span) if span.start >= covered => {
                         covered = span.end.max(covered);
                         scratch.spans.push(span);
+                        self.list(text, *hit, *of, span, &mut covered, &mut scratch.spans);
                     }
                     Found::Secret(span) => widen(&mut scratch.spans, span, &mut covered),
                     Found::Undecided => {
                         let first = scratch.undecided.unwrap_or(hit.at);
                         scratch.undecided = Some(first.min(hit.at));
                     }
-                    Found::Masked(end) => covered = end.max(covered),
+                    Found::Masked(span) => {
+                        covered = span.end.max(covered);
+                        self.list(text, *hit, *of, span, &mut covered, &mut scratch.spans);
+                    }
                     Found::Nothing => {}
                 }
             }
@@ -159,7 +182,55 @@ impl Scanner {
 
     /// Where the end of the text begins that a word could be made of.
     pub fn begun(&self, text: &[u8]) -> Option<usize> {
-        self.hints.begun(text)
+        let cut = escapes::cut(text);
+        let whole = text.get(..cut.unwrap_or(text.len())).unwrap_or_default();
+        let plain = Plain::new(whole);
+        let begun = self.hints.begun(&plain.text).map(|at| plain.sent(at));
+        begun.or(cut)
+    }
+
+    /// Whether this text has the beginning of a shape in it.
+    pub fn begins_shape(&self, text: &[u8]) -> bool {
+        let mut hits = Vec::new();
+        self.hints.find(text, &mut hits);
+        let uses = hits.iter().filter_map(|hit| self.uses.get(hit.word));
+        uses.flatten().any(|of| matches!(of, Use::Shape { .. }))
+    }
+
+    /// The other strings of a list whose first one a name has made a secret.
+    fn list(
+        &self,
+        text: &[u8],
+        hit: Hit,
+        of: Use,
+        first: Span,
+        covered: &mut usize,
+        spans: &mut Vec<Span>,
+    ) {
+        if matches!(of, Use::Shape { .. }) {
+            return;
+        }
+        let name = (hit.at, hit.at + self.hints.len(hit.word));
+        let mut last = first;
+        for _ in 0..LIST_MAX {
+            let Some(value) = named::next_of_list(text, name.1, &last) else {
+                return;
+            };
+            let extent = value.ending.extent(text, value.start);
+            last = Span {
+                start: value.start,
+                end: extent.end,
+                is_open: extent.is_open,
+                ending: value.ending,
+                ..first
+            };
+            if let Found::Secret(span) = of_value(text, name, value, first.rule)
+                && span.start >= *covered
+            {
+                spans.push(span);
+            }
+            *covered = (*covered).max(last.end);
+        }
     }
 
     fn look(&self, text: &[u8], hit: Hit, of: Use, wants: bool) -> Found {
@@ -185,7 +256,7 @@ impl Scanner {
 fn widen(spans: &mut [Span], span: Span, covered: &mut usize) {
     if let Some(last) = spans.last_mut()
         && span.start >= last.start
-        && span.end > last.end
+        && (span.end, span.is_open) > (last.end, last.is_open)
     {
         *last = Span {
             start: last.start,
@@ -204,21 +275,22 @@ fn of_value(text: &[u8], name: (usize, usize), value: named::Value, rule: usize)
         true => extent.end,
         false => value.start + trimmed.len(),
     };
-    if worth::is_masked(trimmed) {
-        return Found::Masked(end);
-    }
-    let name = text.get(name.0..name.1).unwrap_or_default();
-    if end <= value.start || !is_worth(name, value.trust, trimmed, extent.is_open) {
-        return nothing_yet(extent.is_open);
-    }
     let (start, ending, is_open) = (value.start, value.ending, extent.is_open);
-    Found::Secret(Span {
+    let span = Span {
         start,
         end,
         rule,
         ending,
         is_open,
-    })
+    };
+    if worth::is_masked(trimmed) {
+        return Found::Masked(span);
+    }
+    let name = text.get(name.0..name.1).unwrap_or_default();
+    if end <= value.start || !is_worth(name, value.trust, trimmed, extent.is_open) {
+        return nothing_yet(extent.is_open);
+    }
+    Found::Secret(span)
 }
 
 /// What is no secret as far as it goes may go on.
@@ -236,6 +308,7 @@ pub fn is_worth(name: &[u8], trust: Trust, secret: &[u8], is_open: bool) -> bool
         return false;
     }
     match trust {
+        Trust::Paired => !worth::is_placeholder(secret) && secret.iter().any(u8::is_ascii_digit),
         Trust::Sent => true,
         Trust::Quoted => !(worth::is_placeholder(secret) || worth::speaks_of(secret, name)),
         Trust::Loose => {
@@ -272,22 +345,23 @@ impl Compiled {
         };
         let secret = captures.get_group_by_name("secret").unwrap_or(whole.span());
         let found = text.get(secret.range()).unwrap_or_default();
-        if worth::is_masked(found) {
-            return Found::Masked(secret.end);
-        }
         let is_open =
             secret.end == text.len() || (secret.end == reach && self.goes_on(text, reach));
-        if worth::is_placeholder(found) || !worth::passes(self.check, found) {
-            return nothing_yet(is_open);
-        }
         let (start, end, ending) = (secret.start, secret.end, self.ends);
-        Found::Secret(Span {
+        let span = Span {
             start,
             end,
             rule,
             ending,
             is_open,
-        })
+        };
+        if worth::is_masked(found) {
+            return Found::Masked(span);
+        }
+        if worth::is_placeholder(found) || !worth::passes(self.check, found) {
+            return nothing_yet(is_open);
+        }
+        Found::Secret(span)
     }
 
     fn goes_on(&self, text: &[u8], at: usize) -> bool {

@@ -465,3 +465,32 @@ fn hostile_text_takes_no_longer() {
     }
     assert!(begun.elapsed().as_secs() < 120, "{:?}", begun.elapsed());
 }
+
+/// Escapes that a border cuts would show what they stand for.
+#[test]
+fn escaped_secrets_are_held_back() {
+    let letters = |text: &str| -> String {
+        let letters = text.bytes();
+        letters.map(|byte| format!("\\u{byte:04x}")).collect()
+    };
+    let secret = "q7VL9cso0O6gazxpjWuihsIf";
+    let texts = [
+        format!("x{{\"api_key\":\"{}\"}} kept", letters(secret)),
+        format!("x{{\"{}\":\"{secret}\"}} kept", letters("api_key")),
+        format!("x\"{{\\u0022password\\u0022:\\u0022{secret}\\u0022}}\" kept"),
+    ];
+    for text in texts {
+        let whole = text_masked(&text);
+        assert!(
+            !whole.contains("jWuihsIf") && whole.ends_with(" kept"),
+            "{whole}"
+        );
+        for size in [1, 2, 3, 5, 7, 13, 100] {
+            let pieces: Vec<_> = text.as_bytes().chunks(size).collect();
+            let pieces = pieces
+                .iter()
+                .map(|piece| std::str::from_utf8(piece).unwrap());
+            assert_eq!(streamed(pieces), whole, "{size}");
+        }
+    }
+}

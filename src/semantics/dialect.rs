@@ -54,6 +54,12 @@ pub trait Dialect: Sync {
     /// An answer in one piece; errors too.
     fn response(&self, target: &Target, status: u16, body: &Value) -> Response;
 
+    /// The provider keeps the messages of a conversation that a request names: what is sent goes on from them. Else the name
+    /// is one that the agent gives to whatever it does at a time.
+    fn keeps_conversations(&self) -> bool {
+        false
+    }
+
     /// For an answer in pieces.
     fn merge(&self, target: &Target) -> Box<dyn Merge>;
 }

@@ -1,10 +1,12 @@
 //! Tokens of calls whose provider reported none, counted with the tokenizer that OpenAI publishes for its models
 //! (tiktoken). An estimate, marked as one.
 //!
-//! Counted are the texts of instructions, messages, tool calls and their results, and of the answer. Not counted: what
-//! frames each message (three tokens or so), the definitions of tools, and thoughts that the provider hides; so the true
-//! numbers are larger. There is no estimate for other models, which have other tokenizers, for an answer that is not whole,
-//! and for a call with pictures, files or other data, or that goes on from an answer which the provider keeps.
+//! Counted are the texts of instructions, messages, tool calls and their results, and of the answer; not what frames each
+//! message (three tokens or so). What nobody here sees is not guessed: there is no count of the input where tools or a form
+//! of the answer are described to the model, or the provider adds to the question; and none of the output of models that
+//! think unseen. A call with half a count has no cost. There is no estimate for other models, which have other tokenizers,
+//! for an answer that is not whole, and for a call with pictures, files or other data, or that goes on from an answer or a
+//! conversation which the provider keeps.
 //!
 //! The first estimate loads a vocabulary: half a second and some 50 MB, until the program ends.
 
@@ -14,7 +16,7 @@ use serde_json::Value;
 use tiktoken_rs::tokenizer::{Tokenizer, get_tokenizer};
 use tiktoken_rs::{CoreBPE, cl100k_base_singleton, o200k_base_singleton};
 
-use super::model::{Call, Message, Operation, Part, Usage};
+use super::model::{Call, Message, Operation, Part, Request, Usage};
 
 /// Bytes of the texts of a call: more is not counted. A megabyte that was made for it takes a second or two.
 const TEXT_MAX: usize = 1_000_000;
@@ -29,6 +31,22 @@ const PROVIDERS: &[&str] = &[
     "openrouter",
 ];
 
+/// How the names of models begin that think nothing unseen. Of newer ones, all may.
+const SAYS_ALL: &[&str] = &[
+    "ada",
+    "babbage",
+    "chatgpt-4o",
+    "code-",
+    "curie",
+    "davinci",
+    "gpt-3",
+    "gpt-35",
+    "gpt-4",
+    "text-",
+];
+/// Fields of a question from which the provider makes input of its own: what it finds on the web, texts that it keeps.
+const ADDS: &[&str] = &["functions", "prompt", "web_search_options"];
+
 /// What a call took, where its provider says nothing of that. `None`: it does, or nobody can tell.
 pub fn estimate(call: &Call) -> Option<Usage> {
     let response = call.response.as_ref()?;
@@ -37,13 +55,16 @@ pub fn estimate(call: &Call) -> Option<Usage> {
         Operation::Chat | Operation::Embeddings | Operation::TextCompletion
     );
     let is_whole = response.is_complete && response.error.is_none() && response.usage.is_none();
-    if !is_text || !is_whole || call.request.previous_response_id.is_some() {
+    let request = &call.request;
+    let is_kept = request.previous_response_id.is_some() || request.conversation_id.is_some();
+    if !is_text || !is_whole || is_kept {
         return None;
     }
     let asked = call.request.model.as_deref();
     // What Azure is asked for is a deployment, whose name says nothing.
     let asked = asked.filter(|_| call.provider != "azure.ai.openai");
-    let (tokenizer, name) = tokenizer(&call.provider, response.model.as_deref().or(asked)?)?;
+    let model = response.model.as_deref().or(asked)?;
+    let (tokenizer, name) = tokenizer(&call.provider, model)?;
     let system = call.request.system.iter();
     let said = call.request.messages.iter().flat_map(parts);
     let question = texts(system.chain(said))?;
@@ -56,10 +77,14 @@ pub fn estimate(call: &Call) -> Option<Usage> {
         return None;
     }
     let is_answered = call.operation != Operation::Embeddings;
+    let (input, output) = (is_all_input(request), is_answered && says_all(call, model));
+    if !input && !output {
+        return None;
+    }
     let bpe = tokenizer();
     Some(Usage {
-        input_tokens: Some(count(bpe, &question)),
-        output_tokens: is_answered.then(|| count(bpe, &answer)),
+        input_tokens: input.then(|| count(bpe, &question)),
+        output_tokens: output.then(|| count(bpe, &answer)),
         estimated_with: Some(name.to_owned()),
         ..Usage::default()
     })
@@ -77,6 +102,27 @@ fn tokenizer(provider: &str, model: &str) -> Option<(Load, &'static str)> {
         Tokenizer::O200kBase => Some((o200k_base_singleton, "tiktoken o200k_base")),
         _ => None,
     }
+}
+
+/// Whether the messages are all that the model reads.
+fn is_all_input(request: &Request) -> bool {
+    let parameters = &request.parameters;
+    let forms = [
+        parameters.get("response_format"),
+        parameters.get("text").and_then(|text| text.get("format")),
+    ];
+    let has_schema = |form: &Value| form.get("type").and_then(Value::as_str) == Some("json_schema");
+    request.tools.is_empty()
+        && !forms.into_iter().flatten().any(has_schema)
+        && !ADDS.iter().any(|name| parameters.contains_key(*name))
+}
+
+/// Whether the answer is all that the model said: nothing that was thought or predicted is paid besides.
+fn says_all(call: &Call, model: &str) -> bool {
+    let model = model.strip_prefix("openai/").unwrap_or(model);
+    let model = model.strip_prefix("ft:").unwrap_or(model);
+    SAYS_ALL.iter().any(|known| model.starts_with(known))
+        && !call.request.parameters.contains_key("prediction")
 }
 
 fn count(bpe: &CoreBPE, texts: &[Cow<'_, str>]) -> u64 {
@@ -210,6 +256,48 @@ mod tests {
             changed(|call| call.request.previous_response_id = Some("r".into())),
             None
         );
+    }
+
+    /// A cost is told that leaves out most of what is paid: thoughts that nobody sees, or the descriptions of tools.
+    #[test]
+    fn what_is_not_seen_is_not_counted() {
+        let prices = crate::semantics::price::Prices::load().unwrap();
+        let told = |call: &Call| {
+            let mut call = call.clone();
+            let usage = estimate(&call)?;
+            let counts = (usage.input_tokens.is_some(), usage.output_tokens.is_some());
+            call.response.as_mut()?.usage = Some(usage);
+            Some((counts, prices.of_call(&call).is_some()))
+        };
+        let fine = call("openai", "gpt-4o", "a", "b");
+        assert_eq!(told(&fine), Some(((true, true), true)));
+        for model in ["o1", "o3-mini", "o4-mini", "gpt-5", "gpt-5-mini-2025-08-07"] {
+            let thinks = told(&call("openai", model, "a", "b"));
+            assert_eq!(thinks, Some(((true, false), false)), "{model}");
+        }
+        let with = |parameter: &str, value: Value| {
+            let mut call = fine.clone();
+            call.request.parameters.insert(parameter.into(), value);
+            told(&call)
+        };
+        let output_only = Some(((false, true), false));
+        let schema = json!({"type": "json_schema", "json_schema": {"name": "x", "schema": {}}});
+        assert_eq!(with("response_format", schema.clone()), output_only);
+        assert_eq!(with("text", json!({"format": schema})), output_only);
+        assert_eq!(with("web_search_options", json!({})), output_only);
+        assert_eq!(with("text", json!({"verbosity": "low"})), told(&fine));
+        assert_eq!(
+            with("prediction", json!({"type": "content"})),
+            Some(((true, false), false))
+        );
+        let mut tools = fine.clone();
+        tools.request.tools.push(crate::semantics::Tool::default());
+        assert_eq!(told(&tools), output_only);
+        tools.response.as_mut().unwrap().model = Some("gpt-5".into());
+        assert_eq!(told(&tools), None);
+        let mut kept = fine.clone();
+        kept.request.conversation_id = Some("conv_1".into());
+        assert_eq!(told(&kept), None);
     }
 
     /// A text that somebody made for it ends the program, or holds it up for long.

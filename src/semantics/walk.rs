@@ -1,17 +1,31 @@
 //! Every text of a call, for those who change texts: masking, and leaving them out.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::mcp::McpMessage;
-use super::model::{Call, Message, Part, Request, Response};
+use super::model::{Call, Choice, Message, Part, ProviderError, Request, Response, Tool};
 
 /// Changes texts.
 pub trait Visitor {
+    /// By what something is called: a model, a tool, a message, a reason.
+    fn name(&mut self, _name: &mut String) {}
+
+    /// The fields of an object, whose names say what they are.
+    fn object(&mut self, fields: &mut Map<String, Value>) {
+        fields.values_mut().for_each(|value| self.json(value));
+    }
+
     /// A text for people or models.
     fn text(&mut self, text: &mut String);
 
     /// JSON with texts inside.
     fn json(&mut self, value: &mut Value);
+}
+
+fn names<'n>(names: impl IntoIterator<Item = &'n mut Option<String>>, visitor: &mut dyn Visitor) {
+    for name in names.into_iter().flatten() {
+        visitor.name(name);
+    }
 }
 
 impl Call {
@@ -34,6 +48,12 @@ impl McpMessage {
         if let Some(uri) = &mut self.uri {
             visitor.text(uri);
         }
+        let of_message = [&mut self.method, &mut self.name];
+        names(of_message, visitor);
+        names([&mut self.protocol_version, &mut self.session_id], visitor);
+        if let Some(Value::String(id)) = &mut self.id {
+            visitor.name(id);
+        }
     }
 }
 
@@ -46,35 +66,58 @@ impl Request {
             message.visit(visitor);
         }
         for tool in &mut self.tools {
-            if let Some(text) = &mut tool.description {
-                visitor.text(text);
-            }
-            if let Some(schema) = &mut tool.parameters {
-                visitor.json(schema);
-            }
+            tool.visit(visitor);
         }
-        for value in self.parameters.values_mut() {
-            visitor.json(value);
+        visitor.object(&mut self.parameters);
+        let kept = [&mut self.previous_response_id, &mut self.conversation_id];
+        names(kept.into_iter().chain([&mut self.model]), visitor);
+    }
+}
+
+impl Tool {
+    fn visit(&mut self, visitor: &mut dyn Visitor) {
+        visitor.name(&mut self.kind);
+        visitor.name(&mut self.name);
+        if let Some(text) = &mut self.description {
+            visitor.text(text);
+        }
+        if let Some(schema) = &mut self.parameters {
+            visitor.json(schema);
         }
     }
 }
 
 impl Response {
     fn visit(&mut self, visitor: &mut dyn Visitor) {
-        for choice in &mut self.choices {
-            choice.message.visit(visitor);
+        for Choice {
+            message,
+            finish_reason,
+            ..
+        } in &mut self.choices
+        {
+            message.visit(visitor);
+            names([finish_reason], visitor);
         }
-        for value in self.extra.values_mut() {
-            visitor.json(value);
-        }
-        if let Some(text) = self.error.as_mut().and_then(|error| error.message.as_mut()) {
-            visitor.text(text);
+        visitor.object(&mut self.extra);
+        names([&mut self.id, &mut self.model], visitor);
+        if let Some(ProviderError {
+            kind,
+            code,
+            message,
+        }) = &mut self.error
+        {
+            names([kind, code], visitor);
+            if let Some(text) = message {
+                visitor.text(text);
+            }
         }
     }
 }
 
 impl Message {
     fn visit(&mut self, visitor: &mut dyn Visitor) {
+        visitor.name(&mut self.role);
+        names([&mut self.name], visitor);
         for part in &mut self.parts {
             part.visit(visitor);
         }
@@ -84,25 +127,59 @@ impl Message {
 impl Part {
     fn visit(&mut self, visitor: &mut dyn Visitor) {
         match self {
-            Self::Blob { .. } | Self::File { .. } => {}
-            Self::Generic { content, .. } => {
-                for value in content.values_mut() {
-                    visitor.json(value);
-                }
+            Self::Blob {
+                modality,
+                mime_type,
+                ..
+            } => {
+                visitor.name(modality);
+                names([mime_type], visitor);
+            }
+            Self::File { file_id } => visitor.name(file_id),
+            Self::Generic { kind, content } => {
+                visitor.name(kind);
+                visitor.object(content);
             }
             Self::Reasoning { content, .. } | Self::Refusal { content } => visitor.text(content),
-            Self::ServerToolCall { arguments, .. } | Self::ToolCall { arguments, .. } => {
+            Self::ServerToolCall {
+                id,
+                name,
+                arguments,
+            }
+            | Self::ToolCall {
+                id,
+                name,
+                arguments,
+            } => {
+                names([id], visitor);
+                visitor.name(name);
                 visitor.json(arguments);
             }
-            Self::ServerToolCallResponse { response, .. }
-            | Self::ToolCallResponse { response, .. } => visitor.json(response),
+            Self::ServerToolCallResponse { id, response } => {
+                names([id], visitor);
+                visitor.json(response);
+            }
+            Self::ToolCallResponse {
+                id, name, response, ..
+            } => {
+                names([id, name], visitor);
+                visitor.json(response);
+            }
             Self::Text { content, citations } => {
                 visitor.text(content);
                 for citation in citations {
                     visitor.json(citation);
                 }
             }
-            Self::Uri { uri, .. } => visitor.text(uri),
+            Self::Uri {
+                modality,
+                mime_type,
+                uri,
+            } => {
+                visitor.name(modality);
+                names([mime_type], visitor);
+                visitor.text(uri);
+            }
         }
     }
 }

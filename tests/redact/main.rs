@@ -11,6 +11,7 @@
 
 mod contexts;
 mod harmless;
+mod places;
 
 use std::collections::BTreeMap;
 

@@ -56,6 +56,10 @@ impl Dialect for Cohere {
         }
     }
 
+    fn keeps_conversations(&self) -> bool {
+        self.version == 1
+    }
+
     fn response(&self, target: &Target, status: u16, body: &Value) -> Response {
         if status >= 400 {
             return json::failed(body);

@@ -43,6 +43,10 @@ impl Dialect for Responses {
         Request { system, ..request }
     }
 
+    fn keeps_conversations(&self) -> bool {
+        true
+    }
+
     fn response(&self, _: &Target, status: u16, body: &Value) -> Response {
         let mut rest = answer::rest_of(body);
         rest.skip(&answer::OF_ONE_FORM);

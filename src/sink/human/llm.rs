@@ -10,6 +10,7 @@ use crate::bytes::printable;
 use crate::dialog::said::{Asked, CallName, CallReport, Said};
 use crate::semantics::dialect::DeltaKind;
 use crate::semantics::mcp::{McpKind, McpMessage};
+use crate::semantics::thread::Place;
 use crate::semantics::{Call, Choice, Delta, Message, Part, Request, Response, Usage};
 
 /// Calls of which it is remembered what was printed.
@@ -40,7 +41,7 @@ impl<W: Write> Human<W> {
         let question = question(&asked.call, authority, Some(asked.bytes));
         let text = format!("{} {question}", asked.name);
         self.headline(AnsiColor::Green, &said.origin, &text)?;
-        self.new_messages(&asked.call.request, asked.thread.new_from)
+        self.new_messages(&asked.call.request, asked.thread.as_ref())
     }
 
     fn told_of(&mut self, call: CallName) -> &mut Told {
@@ -50,13 +51,14 @@ impl<W: Write> Human<W> {
         self.told.entry(call).or_default()
     }
 
-    fn new_messages(&mut self, request: &Request, new_from: usize) -> io::Result<()> {
+    fn new_messages(&mut self, request: &Request, thread: Option<&Place>) -> io::Result<()> {
         // What the model says was told when it said it, and instructions are long.
         let is_told = |message: &&Message| {
             let role = message.role.as_str();
             !["assistant", "developer", "system"].contains(&role)
         };
-        let new = request.messages.iter().skip(new_from);
+        let known = thread.map_or(0, |place| place.new_from);
+        let new = request.messages.iter().skip(known);
         for message in new.filter(is_told) {
             self.message_shown(message)?;
         }
@@ -155,7 +157,7 @@ impl<W: Write> Human<W> {
             let question = question(&report.call, report.authority.as_deref(), None);
             let text = format!("{} {question}", report.name);
             self.headline(AnsiColor::Green, &said.origin, &text)?;
-            self.new_messages(&report.call.request, report.thread.new_from)?;
+            self.new_messages(&report.call.request, report.thread.as_ref())?;
         }
         if !told.answer
             && let Some(response) = &report.call.response
