@@ -3,7 +3,7 @@
 use super::Shared;
 use super::room::Share;
 use super::said::{Body, Lack};
-use crate::proto::content::{Content, Framing, Piece};
+use crate::proto::content::{Content, Piece};
 use crate::proto::grpc::GrpcMessage;
 use crate::proto::{Fields, Side};
 
@@ -52,10 +52,10 @@ impl<H> Half<H> {
         }
     }
 
-    /// The content will be of this kind, whatever its head says.
-    pub fn expect(&mut self, framing: Framing) {
+    /// The content may be several values, although its head says nothing of that.
+    pub fn may_be_several(&mut self) {
         if let Some(content) = &mut self.content {
-            content.expect(framing);
+            content.may_be_several();
         }
     }
 
@@ -182,9 +182,9 @@ impl Keeper<'_> {
         }
     }
 
-    /// One that is cut short by a gap or by the body's end counts as well.
+    /// One that is cut short by a gap or by the body's end counts as well; trailers (gRPC-Web) are none.
     fn count(&mut self, message: &GrpcMessage<'_>) {
-        self.body.grpc_messages += 1;
+        self.body.grpc_messages += u64::from(!message.trailers);
         if message.missing > 0 {
             let (at, missing) = (self.body.decoded, Some(message.missing));
             push_lack(self.lacks, self.side, at, CUT_MESSAGE, missing);

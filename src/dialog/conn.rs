@@ -79,20 +79,26 @@ impl Conn {
     /// One direction has ended.
     pub fn end(&mut self, from: Party, origin: &Origin, shared: &mut Shared, out: &mut Vec<Said>) {
         let mut teller = Teller::new(origin, shared, out);
-        self.end_decoding(from, &mut teller);
+        self.end_decoding(from, true, &mut teller);
     }
 
-    fn end_decoding(&mut self, from: Party, teller: &mut Teller<'_>) {
+    /// `is_end`: the direction was closed, and is not only not followed any more.
+    fn end_decoding(&mut self, from: Party, is_end: bool, teller: &mut Teller<'_>) {
         let (exchanges, at_ns) = (&mut self.exchanges, teller.origin.ts_ns);
-        if let Some(decoder) = &mut self.decoder {
-            decoder.end(from, at_ns, &mut |item| exchanges.take(item, teller));
+        let Some(decoder) = &mut self.decoder else {
+            return;
+        };
+        let mut take = |item: Item<'_>| exchanges.take(item, teller);
+        match is_end {
+            true => decoder.end(from, at_ns, &mut take),
+            false => decoder.stop(from, at_ns, &mut take),
         }
     }
 
-    /// It is over; `why` is for what is open on it.
+    /// It is over; `why` is for what is open on it. `is_end`: it was closed, and is not only not followed any more.
     pub fn close(
         mut self,
-        why: &'static str,
+        (why, is_end): (&'static str, bool),
         origin: &Origin,
         shared: &mut Shared,
         out: &mut Vec<Said>,
@@ -100,10 +106,16 @@ impl Conn {
         let mut teller = Teller::new(origin, shared, out);
         teller.why = why;
         for from in [Party::Local, Party::Peer] {
-            self.end_decoding(from, &mut teller);
+            self.end_decoding(from, is_end, &mut teller);
         }
         self.exchanges.give_up(&mut teller);
         self.share.set(0, &mut teller.shared.room);
+    }
+
+    /// Exchanges that have not ended.
+    #[cfg(test)]
+    pub fn open(&self) -> usize {
+        self.exchanges.open.len()
     }
 
     /// Whether its bytes are decoded.

@@ -5,7 +5,7 @@ use super::call::{Calling, body_of};
 use super::conn::Teller;
 use super::mcp::Talk;
 use super::said::{Body, HttpRequest, HttpResponse, Lack, Role, StreamEvent, What, WsMessage};
-use crate::proto::content::{Framing, Piece};
+use crate::proto::content::Piece;
 use crate::proto::item::{Version, WebSocketKind};
 use crate::proto::{ExchangeId, Field, Fields, Outcome, Party, RequestHead, ResponseHead, Side};
 use crate::semantics::mcp::McpMessage;
@@ -44,6 +44,8 @@ pub struct Exchange {
     /// It was found out what the request is.
     is_looked_at: bool,
     is_upgraded: bool,
+    /// It is a stream of HTTP/2: what it was upgraded to ends with it.
+    is_stream: bool,
     mcp: Option<Box<Talk>>,
     /// Host and target of the request.
     place: (Option<String>, Option<String>),
@@ -74,6 +76,7 @@ impl Exchange {
             reader: Reader::default(),
             is_looked_at: false,
             is_upgraded: false,
+            is_stream: false,
             mcp: None,
             place: (None, None),
             version: Version::Http11,
@@ -98,12 +101,18 @@ impl Exchange {
     /// Nothing more comes of it.
     pub fn is_over(&self) -> bool {
         let is_over = matches!(self.response, State::Over);
-        is_over && !matches!(self.request, State::Open(_)) && !self.is_upgraded
+        let goes_on = self.is_upgraded && !self.is_stream;
+        is_over && !matches!(self.request, State::Open(_)) && !goes_on
     }
 
     /// It becomes a connection of another kind.
     pub fn upgrade(&mut self) {
         self.is_upgraded = true;
+        let version = match &self.response {
+            State::Open(half) => Some(half.head.version),
+            State::Over | State::Unseen => None,
+        };
+        self.is_stream = version == Some(Version::Http2);
     }
 
     pub fn request_begins(&mut self, head: Box<RequestHead>, at_ns: u64, teller: &mut Teller<'_>) {
@@ -164,8 +173,8 @@ impl Exchange {
             before.release(teller.shared);
         }
         let mut half = Half::new(Side::Response, head, fields, at_ns, teller.shared);
-        if self.reader.wants_elements(fields) {
-            half.expect(Framing::JsonArray);
+        if self.reader.wants_several() {
+            half.may_be_several();
         }
         if let Some(bytes) = self.lost.take() {
             half.lack(UNSEEN, bytes);
@@ -404,6 +413,9 @@ impl Exchange {
         if matches!(self.response, State::Unseen) {
             return self.end_unanswered(outcome, at_ns, teller);
         }
+        if self.is_upgraded && self.is_stream {
+            self.end_call_of_messages(at_ns, teller);
+        }
         let is_complete = outcome == Outcome::Complete;
         self.read(at_ns, teller, |half, teller, take| {
             half.finish(is_complete, teller.shared, take);
@@ -567,12 +579,10 @@ struct Reader {
 }
 
 impl Reader {
-    /// The answer may be a JSON array that is sent element by element.
-    fn wants_elements(&self, fields: &Fields) -> bool {
-        let kind = fields.get("content-type").unwrap_or_default();
-        let is_json = kind.trim_start().starts_with("application/json");
+    /// An answer in pieces was asked for, however it will be sent.
+    fn wants_several(&self) -> bool {
         let calling = self.calling.as_ref();
-        is_json && calling.is_some_and(|calling| calling.streams())
+        calling.is_some_and(|calling| calling.streams())
     }
 
     fn take(&mut self, piece: &Piece<'_>, at_ns: u64, told: &mut Vec<What>) {

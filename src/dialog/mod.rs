@@ -164,13 +164,16 @@ fn party(direction: Direction) -> Party {
     }
 }
 
-/// Why what is open on a connection does not go on.
-fn end_of(reason: CloseReason) -> &'static str {
+/// Why what is open on a connection does not go on, and whether that is the connection's own end.
+fn end_of(reason: CloseReason) -> (&'static str, bool) {
     match reason {
-        CloseReason::Detached => "it went on when observing ended",
-        CloseReason::Evicted => "too many connections: this one is not followed any more",
-        CloseReason::Exited => "the process ended",
-        CloseReason::Freed | CloseReason::Reused => "the connection was closed",
+        CloseReason::Detached => ("it went on when observing ended", false),
+        CloseReason::Evicted => (
+            "too many connections: this one is not followed any more",
+            false,
+        ),
+        CloseReason::Exited => ("the process ended", false),
+        CloseReason::Freed | CloseReason::Reused => ("the connection was closed", true),
     }
 }
 

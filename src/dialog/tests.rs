@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::event::{Comm, Function, ProcessId, SocketNames, Trust};
+use crate::proto::Outcome;
 use crate::stream::{Cause, Gap, Payload};
 
 const REQUEST: &str = "POST /v1/chat/completions HTTP/1.1\r\nHost: api.openai.com\r\ncontent-type: application/json\r\n\
@@ -254,4 +255,151 @@ fn retries_and_threads_are_tied() {
     let place = |call: &CallReport| call.thread.as_ref().map(|place| (place.thread, place.turn));
     assert_eq!(place(calls[0]), place(calls[1]));
     assert_eq!(calls[1].status, Some(200));
+}
+
+/// An answer that only the connection's end delimits counts as whole because nobody looks any more.
+#[test]
+fn what_is_not_followed_to_its_end_is_not_whole() {
+    let answer = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n\r\nthe beginning";
+    for (reason, outcome) in [
+        (CloseReason::Detached, Outcome::CutOff),
+        (CloseReason::Evicted, Outcome::CutOff),
+        (CloseReason::Exited, Outcome::CutOff),
+        (CloseReason::Freed, Outcome::Complete),
+    ] {
+        let said = said(
+            &mut Dialogs::default(),
+            &[
+                open(),
+                data(Direction::Write, 1, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"),
+                data(Direction::Read, 2, answer.as_bytes()),
+                close(reason),
+            ],
+        );
+        let response = said.iter().find_map(|said| match &said.what {
+            What::Response(response) => Some(response),
+            _ => None,
+        });
+        let response = response.unwrap();
+        assert_eq!(response.outcome, outcome, "{reason:?}");
+        assert_eq!(response.incomplete.is_empty(), outcome == Outcome::Complete);
+    }
+}
+
+/// An error is told as a broken stream because a stream was asked for, and a stream under another type is lost.
+#[test]
+fn what_was_asked_for_as_a_stream_may_come_otherwise() {
+    let request = [REQUEST, BODY].concat();
+    let answered = |head: &str, body: &str| {
+        let answer = format!("{head}content-length: {}\r\n\r\n{body}", body.len());
+        said(
+            &mut Dialogs::default(),
+            &[
+                open(),
+                data(Direction::Write, 1, request.as_bytes()),
+                data(Direction::Read, 2, answer.as_bytes()),
+                close(CloseReason::Freed),
+            ],
+        )
+    };
+    let error = r#"{"error":{"message":"slow down","type":"rate_limit","code":"limit"}}"#;
+    for status in [
+        "401 Unauthorized",
+        "429 Too Many Requests",
+        "529 Overloaded",
+    ] {
+        let head = format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\n");
+        let said = answered(&head, error);
+        let report = calls(&said)[0];
+        assert!(report.incomplete.is_empty(), "{:?}", report.incomplete);
+        let expected = format!("HTTP {}: rate_limit: slow down", &status[..3]);
+        assert_eq!(report.error.as_deref(), Some(expected.as_str()));
+    }
+    let chunk = |text: &str| {
+        format!(
+            r#"{{"id":"x1","object":"chat.completion.chunk","model":"m","choices":[{{"index":0,"delta":{{"content":"{text}"}},"finish_reason":null}}]}}"#
+        )
+    };
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
+    let events = format!(
+        "data: {}\n\ndata: {}\n\ndata: [DONE]\n\n",
+        chunk("Th"),
+        chunk("ree")
+    );
+    let lines = format!("{}\n{}\n", chunk("Th"), chunk("ree"));
+    for body in [events, lines] {
+        let said = answered(head, &body);
+        let report = calls(&said)[0];
+        assert!(
+            text_of(report).contains("Three"),
+            "{body}: {}",
+            text_of(report)
+        );
+        assert!(report.incomplete.is_empty(), "{:?}", report.incomplete);
+    }
+}
+
+/// A frame of HTTP/2.
+fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let len = u8::try_from(payload.len()).unwrap();
+    [&[0, 0, len, kind, flags, 0, 0, 0, stream], payload].concat()
+}
+
+fn head(stream: u8, fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut block = Vec::new();
+    for (name, value) in fields {
+        block.extend([0, name.len() as u8]);
+        block.extend(name.bytes());
+        block.push(value.len() as u8);
+        block.extend(value.bytes());
+    }
+    frame(1, 4, stream, &block)
+}
+
+/// Every WebSocket or tunnel over HTTP/2 is kept until its connection ends, or calls over it are not told.
+#[test]
+fn streams_that_were_upgraded_end() {
+    let mut ask = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    ask.extend(frame(4, 0, 0, &[]));
+    let connect = [
+        (":method", "CONNECT"),
+        (":protocol", "websocket"),
+        (":scheme", "https"),
+        (":path", "/v1/responses"),
+        (":authority", "api.openai.com"),
+    ];
+    ask.extend(head(1, &connect));
+    let question = r#"{"type":"response.create","model":"gpt-5","input":"How many?"}"#;
+    let mut text = vec![
+        0x81,
+        0x80 | u8::try_from(question.len()).unwrap(),
+        0,
+        0,
+        0,
+        0,
+    ];
+    text.extend(question.bytes());
+    let agree = [frame(4, 0, 0, &[]), head(1, &[(":status", "200")])].concat();
+    let mut dialogs = Dialogs::default();
+    let said = said(
+        &mut dialogs,
+        &[
+            open(),
+            data(Direction::Write, 1, &ask),
+            data(Direction::Read, 2, &agree),
+            data(Direction::Write, 3, &frame(0, 0, 1, &text)),
+            data(
+                Direction::Write,
+                4,
+                &frame(0, 1, 1, &[0x88, 0x80, 0, 0, 0, 0]),
+            ),
+            data(Direction::Read, 5, &frame(0, 1, 1, &[0x88, 0])),
+        ],
+    );
+    let messages = said
+        .iter()
+        .filter(|said| matches!(said.what, What::WebSocket(_)));
+    assert_eq!(messages.count(), 3);
+    assert_eq!(calls(&said).len(), 1);
+    assert_eq!(dialogs.conns.values().map(Conn::open).sum::<usize>(), 0);
 }

@@ -118,6 +118,13 @@ impl Connection {
         self.data(from, at_ns, bytes, out);
     }
 
+    fn end_unknown(&mut self, from: Party, at_ns: u64, out: &mut Out<'_>) {
+        let side = self.sides.get_mut(from);
+        let cut = std::mem::take(&mut side.first).len();
+        side.skipped.skip(from, at_ns, cut, UNKNOWN, out);
+        side.skipped.close(from, at_ns, out);
+    }
+
     fn start(&mut self, verdict: Verdict, at_ns: u64, out: &mut Out<'_>) {
         let both = [Party::Local, Party::Peer];
         let mut from_start = self.from_start;
@@ -193,14 +200,17 @@ impl Decoder for Connection {
 
     fn end(&mut self, from: Party, at_ns: u64, out: &mut Out<'_>) {
         match &mut self.speaks {
-            Speaks::Http1(then) => then.end(from, at_ns, out),
+            Speaks::Http1(then) => then.end(from, at_ns, true, out),
             Speaks::Http2(http2) => http2.end(from, at_ns, out),
-            Speaks::Nothing => {
-                let side = self.sides.get_mut(from);
-                let cut = std::mem::take(&mut side.first).len();
-                side.skipped.skip(from, at_ns, cut, UNKNOWN, out);
-                side.skipped.close(from, at_ns, out);
-            }
+            Speaks::Nothing => self.end_unknown(from, at_ns, out),
+        }
+    }
+
+    fn stop(&mut self, from: Party, at_ns: u64, out: &mut Out<'_>) {
+        match &mut self.speaks {
+            Speaks::Http1(then) => then.end(from, at_ns, false, out),
+            Speaks::Http2(http2) => http2.stop(from, at_ns, out),
+            Speaks::Nothing => self.end_unknown(from, at_ns, out),
         }
     }
 
@@ -312,14 +322,22 @@ impl Http1Then {
         self.switch(out);
     }
 
-    fn end(&mut self, from: Party, at_ns: u64, out: &mut Out<'_>) {
-        self.http1.end(from, at_ns, out);
+    /// `is_closed`: its end was seen.
+    fn end(&mut self, from: Party, at_ns: u64, is_closed: bool, out: &mut Out<'_>) {
+        match is_closed {
+            true => self.http1.end(from, at_ns, out),
+            false => self.http1.stop(from, at_ns, out),
+        }
         match &mut self.then {
             Then::Nothing => {}
             Then::Unknown(skipped) => skipped.get_mut(from).close(from, at_ns, out),
             Then::Other { decoder, base } => {
                 let base = *base;
-                decoder.end(from, at_ns, &mut |item| out(renumbered(item, base)));
+                let mut numbered = |item: Item<'_>| out(renumbered(item, base));
+                match is_closed {
+                    true => decoder.end(from, at_ns, &mut numbered),
+                    false => decoder.stop(from, at_ns, &mut numbered),
+                }
             }
         }
     }

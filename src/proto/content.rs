@@ -2,8 +2,12 @@
 //! events, lines or array elements of JSON, messages of AWS and of gRPC.
 //!
 //! The decoded bytes are given in any case. The media type decides how messages are framed; where it is missing or says
-//! nothing, the first bytes do, if they leave no doubt. What messages mean is not looked at, and a gRPC message that is compressed stays so.
+//! nothing, the first bytes do, if they leave no doubt. Who knows that several values were asked for can say so
+//! ([`Content::may_be_several`]). What messages mean is not looked at, and a gRPC message that is compressed stays so.
 
+mod first;
+
+use self::first::First;
 use super::coding::Decoding;
 use super::eventstream::{self, Message, Messages};
 use super::grpc::{GrpcMessage, GrpcMessages};
@@ -23,7 +27,7 @@ pub enum Framing {
     AwsEvents,
     /// `application/grpc`, and what begins with that.
     Grpc,
-    /// The elements of a JSON array. No media type says so.
+    /// The elements of a JSON array. No media type says so, and only for who expects it a body is divided so.
     JsonArray,
     /// `application/x-ndjson` and its other names.
     Lines,
@@ -65,6 +69,8 @@ impl Told {
             | "application/x-ndjson" => Self::Framing(Framing::Lines),
             "" | "application/octet-stream" | "binary/octet-stream" => Self::Nothing,
             "application/json" | "text/json" | "text/plain" => Self::Text,
+            // It is base64, and divided only below that.
+            web if web.starts_with("application/grpc-web-text") => Self::Framing(Framing::Whole),
             grpc if grpc.starts_with("application/grpc") => Self::Framing(Framing::Grpc),
             _ => Self::Framing(Framing::Whole),
         }
@@ -180,6 +186,8 @@ fn piece<'p, T>(said: Result<T, Fault>, wrap: impl FnOnce(T) -> Piece<'p>) -> Pi
 /// The messages in decoded bytes.
 struct Division {
     told: Told,
+    /// For what may be several values, although its type says nothing of that.
+    first: Option<First>,
     framing: Option<Framing>,
     parser: Parser,
     /// The first bytes, while they leave the framing open.
@@ -195,17 +203,36 @@ impl Division {
             return;
         }
         let mut head = std::mem::take(&mut self.head);
+        let from = head.len();
         // What begins is to be seen in a few bytes: mostly without a copy.
-        if head.is_empty()
-            && let Some(framing) = sniff(self.told, bytes)
-        {
-            self.settle(framing, bytes, out);
-            return;
+        if from > 0 {
+            head.extend_from_slice(bytes);
         }
-        head.extend_from_slice(bytes);
-        match sniff(self.told, &head) {
-            Some(framing) => self.settle(framing, &head, out),
-            None => self.head = head,
+        let seen = if from > 0 { head.as_slice() } else { bytes };
+        match self.look(seen, from) {
+            Some(framing) => self.settle(framing, seen, out),
+            None if self.first.as_ref().is_some_and(First::is_blank) => {}
+            None => {
+                if from == 0 {
+                    head.extend_from_slice(bytes);
+                }
+                self.head = head;
+            }
+        }
+    }
+
+    fn look(&mut self, head: &[u8], from: usize) -> Option<Framing> {
+        let is_open = match self.told {
+            Told::Nothing => head.first() != Some(&0),
+            Told::Text => true,
+            Told::Framing(_) => false,
+        };
+        match &mut self.first {
+            Some(first) if is_open => first.push(head, from),
+            first => {
+                *first = None;
+                sniff(self.told, head)
+            }
         }
     }
 
@@ -248,6 +275,7 @@ impl Content {
             decoding: Decoding::new(fields, limits),
             division: Division {
                 told: Told::of(fields),
+                first: None,
                 framing: None,
                 parser: Parser::None,
                 head: Vec::new(),
@@ -264,24 +292,19 @@ impl Content {
         }
     }
 
-    /// Says how it is divided, for who knows it from elsewhere. A media type that says so itself is believed more, and
-    /// after the first byte nothing changes.
-    pub fn expect(&mut self, framing: Framing) {
+    /// Says that several values were asked for: JSON may be an array that is sent element by element, or lines. The first
+    /// bytes decide; a media type that says how it is divided is believed more, and after the first byte nothing changes.
+    pub fn may_be_several(&mut self) {
         let division = &mut self.division;
-        let open = matches!(
-            division.told,
-            Told::Nothing | Told::Text | Told::Framing(Framing::Whole)
-        );
-        if open && division.framing.is_none() && division.head.is_empty() {
-            division.framing = Some(framing);
-            division.parser = Parser::new(framing, division.limit);
+        if division.framing.is_none() && division.head.is_empty() {
+            division.first = Some(First::Blank);
         }
     }
 
-    /// Bytes of memory that it holds beside itself; what decoders of codings hold is not counted (gzip 43 KiB, brotli and
-    /// zstd as large a window as the body asks for).
+    /// Bytes of memory that it holds beside itself, with the windows of its codings. Takes no time to speak of.
     pub fn held(&self) -> usize {
-        self.division.head.capacity() + self.division.parser.held()
+        let division = self.division.head.capacity() + self.division.parser.held();
+        division + self.decoding.held()
     }
 
     /// Bytes of the body, as they were sent, that came when its coding could not be undone any more.
@@ -318,7 +341,7 @@ impl Content {
             Ok(bytes) => division.push(bytes, out),
             Err(fault) => out(Piece::Fault(fault)),
         });
-        if !division.head.is_empty() {
+        if !division.head.is_empty() || division.first.is_some() {
             division.settle_now(out);
         }
         division.parser.finish(complete, out);
@@ -415,7 +438,7 @@ pub fn fuzz_content(data: &[u8]) {
         };
         let mut content = Content::new(&fields, limits);
         if choice > 200 {
-            content.expect(Framing::JsonArray);
+            content.may_be_several();
         }
         for piece in rest.chunks(size.max(1)) {
             content.push(piece, &mut out);

@@ -1,8 +1,8 @@
 //! AWS event streams (`application/vnd.amazon.eventstream`): binary messages with typed headers and two CRC-32 sums
 //! (<https://smithy.io/2.0/aws/amazon-eventstream.html>). Amazon Bedrock streams its answers like this.
 //!
-//! Both sums are verified. A message whose prelude is wrong ends the reading, since its length says where the next one
-//! begins. It does not look into payloads.
+//! Both sums are verified. Behind a loss, and behind a message with a wrong sum, the next one is found by the sum of its
+//! prelude; that and the sum of all of it must be right. It does not look into payloads.
 
 use std::mem;
 
@@ -21,7 +21,8 @@ const BAD_LENGTH: Fault = fault("the lengths of a message contradict each other"
 const BAD_PRELUDE: Fault = fault("the prelude of a message has a wrong sum");
 const BAD_SUM: Fault = fault("a message has a wrong sum");
 const CUT_OFF: Fault = fault("the stream ends in the middle of a message");
-const LOST: Fault = fault("bytes were lost, and no message can be found behind them");
+const LOST: Fault =
+    fault("bytes were lost: what follows, up to a message with right sums, is not read");
 const LOST_INSIDE: Fault = fault("bytes of a message were lost");
 const TOO_LONG: Fault = fault("a message is too long");
 
@@ -170,7 +171,8 @@ pub struct Messages {
     total: Option<usize>,
     /// Bytes of a message that are not read.
     skip: u64,
-    broken: bool,
+    /// Nobody knows where the next message begins. `held` is what may be the first bytes of its prelude.
+    searching: bool,
 }
 
 impl Messages {
@@ -181,7 +183,7 @@ impl Messages {
             held: Vec::new(),
             total: None,
             skip: 0,
-            broken: false,
+            searching: false,
         }
     }
 
@@ -193,8 +195,10 @@ impl Messages {
     /// The next bytes of the stream.
     pub fn push(&mut self, bytes: &[u8], out: &mut Out<'_>) {
         let mut rest = bytes;
-        while !rest.is_empty() && !self.broken {
-            rest = if self.skip > 0 {
+        while !rest.is_empty() {
+            rest = if self.searching {
+                self.search(rest)
+            } else if self.skip > 0 {
                 self.pass(rest)
             } else if self.held.is_empty() {
                 self.in_place(rest, out)
@@ -202,6 +206,47 @@ impl Messages {
                 self.gather(rest, out)
             };
         }
+    }
+
+    /// Passes over bytes up to the next prelude.
+    fn search<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
+        let before = self.held.len();
+        if before > 0 {
+            let more = bytes.get(..PRELUDE_LEN - 1).unwrap_or(bytes);
+            self.held.extend_from_slice(more);
+            if let Some(at) = self.find(&self.held) {
+                self.searching = false;
+                self.held.drain(..at);
+                self.held.truncate(before - at);
+                return bytes;
+            }
+            if bytes.len() < PRELUDE_LEN {
+                let kept = self.held.len().min(PRELUDE_LEN - 1);
+                self.held.drain(..self.held.len() - kept);
+                return b"";
+            }
+            self.held.clear();
+        }
+        if let Some(at) = self.find(bytes) {
+            self.searching = false;
+            return bytes.get(at..).unwrap_or_default();
+        }
+        let kept = bytes.len().min(PRELUDE_LEN - 1);
+        let tail = bytes.len() - kept;
+        self.held
+            .extend_from_slice(bytes.get(tail..).unwrap_or_default());
+        b""
+    }
+
+    /// Where a prelude lies whose message fits.
+    fn find(&self, bytes: &[u8]) -> Option<usize> {
+        let mut places = bytes.windows(PRELUDE_LEN);
+        places.position(|place| {
+            let mut reader = Reader::new(place, Endian::Big);
+            let total = reader.u32().unwrap_or_default() as usize;
+            // Sums take time.
+            total <= self.limit && prelude(place).is_ok()
+        })
     }
 
     fn pass<'b>(&mut self, bytes: &'b [u8]) -> &'b [u8] {
@@ -244,6 +289,10 @@ impl Messages {
             held.shrink_to(KEPT_MAX);
         } else if !self.prelude(&held, out) {
             self.skip = self.skip.saturating_sub(held.len() as u64);
+            if self.searching {
+                held.drain(..1);
+                self.held = held;
+            }
             return behind;
         }
         self.held = held;
@@ -279,13 +328,15 @@ impl Messages {
     fn refuse(&mut self, fault: Fault, out: &mut Out<'_>) {
         self.held = Vec::new();
         self.total = None;
-        self.broken = true;
+        self.skip = 0;
+        self.searching = true;
         out(Err(fault));
     }
 
-    /// Bytes of the stream were lost; if it is known how many, and they lie in one message, the next one is found.
+    /// Bytes of the stream were lost; if it is known how many, and they lie in one message, the next one is read for sure.
     pub fn gap(&mut self, bytes: Option<u64>, out: &mut Out<'_>) {
-        if self.broken {
+        if self.searching {
+            self.held.clear();
             return;
         }
         let left = match self.total {
@@ -306,7 +357,7 @@ impl Messages {
 
     /// The stream ends here.
     pub fn finish(&mut self, out: &mut Out<'_>) {
-        if !self.broken && (!self.held.is_empty() || self.skip > 0) {
+        if !self.searching && (!self.held.is_empty() || self.skip > 0) {
             self.refuse(CUT_OFF, out);
         }
     }

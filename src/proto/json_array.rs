@@ -47,7 +47,7 @@ enum At {
 
 /// Where in an element.
 #[derive(Debug, Default)]
-struct Nest {
+pub(super) struct Nest {
     depth: u64,
     string: bool,
     escape: bool,
@@ -67,7 +67,7 @@ impl Nest {
     }
 
     /// Where the element ends in `bytes`, if it does.
-    fn end(&mut self, bytes: &[u8]) -> Option<usize> {
+    pub(super) fn end(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut at = 0;
         loop {
             let rest = bytes.get(at..).filter(|rest| !rest.is_empty())?;

@@ -61,6 +61,11 @@ pub trait Decoder: Send {
     /// One direction has ended: what is open there ends now.
     fn end(&mut self, from: Party, at_ns: u64, out: &mut Out<'_>);
 
+    /// One direction is not followed any more, though it may go on: what is open there is cut off.
+    fn stop(&mut self, from: Party, at_ns: u64, out: &mut Out<'_>) {
+        self.end(from, at_ns, out);
+    }
+
     /// Bytes of memory that it holds, for what the connection's length or content decides.
     fn held(&self) -> usize;
 }

@@ -13,9 +13,14 @@ use super::Fault;
 
 /// Memory that is kept from one event to the next.
 const KEPT_MAX: usize = 16 << 10;
+/// Of an identifier, in bytes. Clients send it back in a field of a head, so that servers keep it short.
+const ID_MAX: usize = 1 << 10;
 
 const CUT_OFF: Fault = Fault {
     what: "the stream ends in the middle of an event",
+};
+const ID_TOO_LONG: Fault = Fault {
+    what: "the identifier of an event is too long",
 };
 const LOST: Fault = Fault {
     what: "bytes were lost: what follows, up to a blank line, is no event that can be known",
@@ -31,7 +36,7 @@ pub struct Event<'a> {
     pub event: Option<&'a str>,
     /// Its lines of data, with a line feed between two of them.
     pub data: &'a str,
-    /// The last identifier that the stream has given, with this event or before.
+    /// The identifier that it gives, if it gives one; events behind it have none of their own.
     pub id: Option<&'a str>,
     /// The time to wait before connecting again, in milliseconds, if it gives one.
     pub retry: Option<u64>,
@@ -96,7 +101,6 @@ pub struct Events {
     held: Vec<u8>,
     /// Lines of data of one event.
     joined: Vec<u8>,
-    id: String,
     /// What comes up to the next blank line is not read.
     skipping: bool,
     begun: bool,
@@ -113,7 +117,6 @@ impl Events {
             },
             held: Vec::new(),
             joined: Vec::new(),
-            id: String::new(),
             skipping: false,
             begun: false,
         }
@@ -121,7 +124,7 @@ impl Events {
 
     /// Bytes of memory that it holds.
     pub fn held(&self) -> usize {
-        self.held.capacity() + self.joined.capacity() + self.id.capacity()
+        self.held.capacity() + self.joined.capacity()
     }
 
     /// The next bytes of the stream.
@@ -171,9 +174,13 @@ impl Events {
         let bare = block.strip_prefix(b"\xef\xbb\xbf").filter(|_| first);
         let mut lines = EventLines::new(&mut self.joined);
         for line in Lines(bare.unwrap_or(block)) {
-            lines.take(line, &mut self.id);
+            lines.take(line);
         }
-        let name = text(lines.event);
+        if lines.id.len() > ID_MAX {
+            lines.id = b"";
+            out(Err(ID_TOO_LONG));
+        }
+        let (name, id) = (text(lines.event), text(lines.id));
         let Some(data) = lines.first else {
             // "If the data buffer is an empty string", nothing is dispatched.
             if !whole && lines.meant {
@@ -189,7 +196,7 @@ impl Events {
         out(Ok(Event {
             event: Some(&*name).filter(|name| !name.is_empty()),
             data: &data,
-            id: Some(&*self.id).filter(|id| !id.is_empty()),
+            id: Some(&*id).filter(|id| !id.is_empty()),
             retry: lines.retry,
             whole,
         }));
@@ -230,6 +237,7 @@ struct EventLines<'b, 'j> {
     /// There is more than one line of data: they are in `joined`.
     many: bool,
     joined: &'j mut Vec<u8>,
+    id: &'b [u8],
     retry: Option<u64>,
     /// Some line is more than a comment.
     meant: bool,
@@ -242,12 +250,13 @@ impl<'b, 'j> EventLines<'b, 'j> {
             first: None,
             many: false,
             joined,
+            id: b"",
             retry: None,
             meant: false,
         }
     }
 
-    fn take(&mut self, line: &'b [u8], id: &mut String) {
+    fn take(&mut self, line: &'b [u8]) {
         let colon = memchr(b':', line).unwrap_or(line.len());
         let (name, value) = line.split_at_checked(colon).unwrap_or((line, b""));
         let value = value.strip_prefix(b":").unwrap_or(value);
@@ -257,10 +266,7 @@ impl<'b, 'j> EventLines<'b, 'j> {
             b"data" => self.data(value),
             b"event" => self.event = value,
             // "If the field value does not contain U+0000 NULL".
-            b"id" if memchr(0, value).is_none() => {
-                id.clear();
-                id.push_str(&text(value));
-            }
+            b"id" if memchr(0, value).is_none() => self.id = value,
             b"retry" if value.iter().all(u8::is_ascii_digit) => {
                 self.retry = text(value).parse().ok().or(self.retry);
             }

@@ -169,7 +169,10 @@ fn early_refusals_belong_to_the_whole_question() {
     let calls = calls(&said);
     assert_eq!(calls.len(), 1);
     assert_eq!(calls[0].call.request.model.as_deref(), Some("gpt-4o"));
-    assert_eq!((calls[0].status, &*calls[0].incomplete), (Some(413), &[][..]));
+    assert_eq!(
+        (calls[0].status, &*calls[0].incomplete),
+        (Some(413), &[][..])
+    );
     let error = calls[0].error.as_deref().unwrap();
     assert!(error.contains("too much"), "{error}");
 }

@@ -1,6 +1,8 @@
 //! `br` (RFC 7932). Its large-window extension is refused, as browsers do.
 
-use brotli_decompressor::{BrotliDecompressStream, BrotliResult, BrotliState, StandardAlloc};
+use brotli_decompressor::{
+    BrotliDecompressStream, BrotliResult, BrotliState, SliceWrapper, StandardAlloc,
+};
 
 use super::{BEHIND, Codec, DAMAGED, PIECE, Pieces};
 use crate::proto::Fault;
@@ -59,4 +61,37 @@ impl Codec for Brotli {
     fn is_whole(&self) -> bool {
         self.ended
     }
+
+    fn held(&self) -> usize {
+        let state = &self.state;
+        let groups = [
+            &state.literal_hgroup,
+            &state.insert_copy_hgroup,
+            &state.distance_hgroup,
+        ];
+        let groups = groups.map(|group| bytes_of(&group.htrees) + bytes_of(&group.codes));
+        let blocks = &state.block_type_length_state;
+        let tables = [
+            bytes_of(&blocks.block_type_trees),
+            bytes_of(&blocks.block_len_trees),
+            bytes_of(&state.context_map_table),
+        ];
+        let maps = [
+            &state.ringbuffer,
+            &state.context_map,
+            &state.context_modes,
+            &state.dist_context_map,
+        ];
+        let sums = [
+            groups.iter().sum(),
+            tables.iter().sum(),
+            maps.map(bytes_of).iter().sum(),
+            size_of::<State>() + self.buffer.len(),
+        ];
+        sums.iter().sum()
+    }
+}
+
+fn bytes_of<T>(memory: &impl SliceWrapper<T>) -> usize {
+    size_of_val(memory.slice())
 }

@@ -9,6 +9,8 @@ use crate::proto::Fault;
 
 const SUM: Fault = super::fault("the sum of the coded content is wrong");
 const HEAD: &[u8] = &[0x1f, 0x8b, 8];
+/// About what an inflater takes: its window and tables.
+const INFLATER: usize = 44 << 10;
 const HEAD_LEN: usize = 10;
 const TAIL_LEN: usize = 8;
 
@@ -229,6 +231,10 @@ impl Codec for Gzip {
         Ok(())
     }
 
+    fn held(&self) -> usize {
+        INFLATER + self.held.capacity() + self.buffer.len()
+    }
+
     fn is_whole(&self) -> bool {
         self.members > 0 && self.part == Part::Head && self.held.is_empty()
     }
@@ -278,6 +284,11 @@ impl Codec for Deflate {
         self.decompress = Some(Decompress::new(opening::is_zlib(&self.held)));
         let held = std::mem::take(&mut self.held);
         self.decode(&held, out)
+    }
+
+    fn held(&self) -> usize {
+        let decompress = self.decompress.as_ref().map_or(0, |_| INFLATER);
+        decompress + self.held.capacity() + self.buffer.len()
     }
 
     fn is_whole(&self) -> bool {

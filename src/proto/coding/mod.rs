@@ -1,8 +1,10 @@
-//! Content codings (RFC 9110 section 8.4): gzip, deflate, br and zstd, also several of them, one over the other.
-//! Incremental: what the sender flushed comes out at once.
+//! Content codings (RFC 9110 section 8.4): gzip, deflate, br and zstd, also several of them, one over the other; and the
+//! transfer codings of HTTP/1.1 (RFC 9112 section 7) below chunks. Incremental: what the sender flushed comes out at once.
 //!
 //! Refused, with a [`Fault`]: what grows beyond the limits, what is damaged, and everything behind a loss. Bodies that
-//! are not coded although their head says so, as recorders keep them, are told as such and taken as they are.
+//! are not coded although their head says so, as recorders keep them, are told as such and taken as they are. Where it was
+//! not seen what the head says, what begins as text is taken as it is, and so are types that are no text; gzip and zstd are
+//! told by their first bytes; all else is refused.
 
 mod brotli;
 mod deflate;
@@ -27,6 +29,7 @@ const MANY: Fault = fault("too many content codings");
 const NOT_CODED: Fault = fault("not coded, though its head says so");
 const TOO_LARGE: Fault = fault("the content becomes too large when it is decoded");
 const UNKNOWN: Fault = fault("its content coding is not known");
+const UNSEEN: Fault = fault("its content coding was not seen");
 
 const fn fault(what: &'static str) -> Fault {
     Fault { what }
@@ -67,17 +70,37 @@ impl Coding {
 
     /// All that a head says, in the order in which they were applied.
     pub fn of(fields: &Fields) -> Result<Vec<Self>, Fault> {
-        let named = fields.0.iter().filter(|one| one.name == "content-encoding");
-        let values = named.filter_map(|field| field.value.as_deref());
+        let content = listed(fields, "content-encoding");
+        // The outermost of these is taken off with the framing.
+        let transfer = listed(fields, "transfer-encoding");
+        let transfer = transfer.filter(|name| !name.eq_ignore_ascii_case("chunked"));
         let mut codings = Vec::new();
-        for name in values.flat_map(|value| value.split(',')) {
-            codings.extend(Self::named(name.trim())?);
+        for name in content.chain(transfer) {
+            codings.extend(Self::named(name)?);
             if codings.len() > CHAIN_MAX {
                 return Err(MANY);
             }
         }
         Ok(codings)
     }
+}
+
+/// The items of a field that is a list.
+fn listed<'f>(fields: &'f Fields, name: &'static str) -> impl Iterator<Item = &'f str> {
+    let named = fields.0.iter().filter(move |one| one.name == name);
+    let values = named.filter_map(|field| field.value.as_deref());
+    values.flat_map(|value| value.split(',')).map(str::trim)
+}
+
+/// Whether a body of this type can be told from coded content by its first bytes: text, or nobody knows.
+fn is_textual(fields: &Fields) -> bool {
+    let Some(value) = fields.get("content-type") else {
+        return true;
+    };
+    let name = value.split(';').next().unwrap_or_default();
+    let name = name.trim().to_ascii_lowercase();
+    let texts = ["json", "xml", "x-www-form-urlencoded"];
+    name.starts_with("text/") || texts.iter().any(|text| name.contains(text))
 }
 
 /// Takes decoded bytes and refusals, at once.
@@ -93,6 +116,9 @@ trait Codec: Send {
 
     /// Whether the content may end here.
     fn is_whole(&self) -> bool;
+
+    /// Bytes of memory that it holds.
+    fn held(&self) -> usize;
 }
 
 struct Stage {
@@ -128,6 +154,8 @@ pub struct Decoding {
     state: State,
     /// The head may say something that is not known.
     guess: bool,
+    /// What is not coded begins as text.
+    is_textual: bool,
     limits: Limits,
     coded: u64,
     undecoded: u64,
@@ -153,10 +181,23 @@ impl Decoding {
         Self {
             state,
             guess,
+            is_textual: guess && is_textual(fields),
             limits,
             coded: 0,
             undecoded: 0,
             told,
+        }
+    }
+
+    /// Bytes of memory that it holds beside itself, with the windows of its codings.
+    pub fn held(&self) -> usize {
+        match &self.state {
+            State::Opening(_, head) => head.capacity(),
+            State::Coded(stages) => {
+                let held = stages.iter().map(|stage| stage.codec.held());
+                held.sum::<usize>() + stages.capacity() * size_of::<Stage>()
+            }
+            State::Plain | State::Refused => 0,
         }
     }
 
@@ -187,7 +228,7 @@ impl Decoding {
         };
         head.extend_from_slice(bytes);
         let verdict = match self.guess {
-            true => opening::guess(head),
+            true => opening::guess(head, self.is_textual),
             false => opening::verdict(codings.last().copied(), head),
         };
         self.decide(verdict, out);
@@ -201,6 +242,10 @@ impl Decoding {
             Verdict::Unclear => return,
             Verdict::Coded => (std::mem::take(codings), std::mem::take(head)),
             Verdict::CodedAs(coding) => (vec![coding], std::mem::take(head)),
+            Verdict::Unseen => {
+                self.undecoded = self.undecoded.saturating_add(head.len() as u64);
+                return self.refuse(UNSEEN, out);
+            }
             Verdict::Plain => {
                 let head = std::mem::take(head);
                 self.state = State::Plain;

@@ -1,7 +1,8 @@
 //! Whether the first bytes of a body are what its head says: recorders keep content decoded and leave the head as it was.
 //!
 //! gzip, zstd and zlib begin with numbers of their own. Brotli and bare deflate do not: there, content counts as not coded
-//! if it begins as JSON or server-sent events do, and stays text for a while.
+//! if it begins as JSON or server-sent events do, and stays text for a while. Where the head was not seen, any text counts
+//! as not coded.
 
 use super::Coding;
 
@@ -24,6 +25,8 @@ pub(super) enum Verdict {
     Plain,
     /// More bytes are needed.
     Unclear,
+    /// It may be coded, and nobody knows how.
+    Unseen,
 }
 
 /// Whether `head` begins content of this coding.
@@ -45,12 +48,24 @@ pub(super) fn last_verdict(coding: Option<Coding>) -> Verdict {
     }
 }
 
-/// What content is when nobody knows what the head said.
-pub(super) fn guess(head: &[u8]) -> Verdict {
+/// What content is when nobody knows what the head said; `is_textual`: if it is not coded, it should be text.
+pub(super) fn guess(head: &[u8], is_textual: bool) -> Verdict {
     match (begins(GZIP, head), zstd(head)) {
         (Verdict::Coded, _) => Verdict::CodedAs(Coding::Gzip),
         (_, Verdict::Coded) => Verdict::CodedAs(Coding::Zstd),
+        (Verdict::Plain, Verdict::Plain) if is_textual => guess_text(head),
         (Verdict::Plain, Verdict::Plain) => Verdict::Plain,
+        _ => Verdict::Unclear,
+    }
+}
+
+fn guess_text(head: &[u8]) -> Verdict {
+    match head {
+        // What messages of AWS and of gRPC begin with: lengths, and whether it is compressed. Hardly any coded content does.
+        [0 | 1, 0, ..] => Verdict::Plain,
+        [0 | 1] => Verdict::Unclear,
+        _ if !is_text(head) => Verdict::Unseen,
+        _ if head.len() >= TEXT_LEN => Verdict::Plain,
         _ => Verdict::Unclear,
     }
 }
@@ -83,14 +98,19 @@ pub(super) fn is_zlib(head: &[u8]) -> bool {
 fn text(head: &[u8]) -> Verdict {
     let first = head.iter().find(|byte| !byte.is_ascii_whitespace());
     let begins = first.is_none_or(|byte| b"{[\":deir".contains(byte));
-    let control = |byte: &u8| *byte < 0x20 && !byte.is_ascii_whitespace();
-    let seen = head.get(..TEXT_LEN).unwrap_or(head);
-    let broken = std::str::from_utf8(seen).is_err_and(|error| error.error_len().is_some());
-    if !begins || broken || seen.iter().any(control) {
+    if !begins || !is_text(head) {
         Verdict::Coded
     } else if head.len() >= TEXT_LEN {
         Verdict::Plain
     } else {
         Verdict::Unclear
     }
+}
+
+/// The first bytes are text, as far as they came: UTF-8 without controls.
+fn is_text(head: &[u8]) -> bool {
+    let control = |byte: &u8| *byte < 0x20 && !byte.is_ascii_whitespace();
+    let seen = head.get(..TEXT_LEN).unwrap_or(head);
+    let broken = std::str::from_utf8(seen).is_err_and(|error| error.error_len().is_some());
+    !broken && !seen.iter().any(control)
 }

@@ -314,6 +314,99 @@ fn what_nobody_knows_is_guessed_by_its_first_bytes() {
     }
 }
 
+/// What is compressed in a way that nobody saw is told as the plain words of an answer.
+#[test]
+fn what_may_be_coded_is_not_taken_for_plain() {
+    let guessed = |kind: Option<&str>, body: &[u8]| {
+        let field = |name: &str, value: Option<&str>| Field {
+            name: name.into(),
+            value: value.map(String::from),
+        };
+        let mut fields = Fields(vec![field("?62", None)]);
+        fields
+            .0
+            .extend(kind.map(|kind| field("content-type", Some(kind))));
+        every_way(body, |pieces| {
+            let mut said = (Vec::new(), Vec::new());
+            let mut out = |one: Result<&[u8], Fault>| match one {
+                Ok(bytes) => said.0.extend_from_slice(bytes),
+                Err(fault) => said.1.push(fault),
+            };
+            let mut decoding = Decoding::new(&fields, Limits::default());
+            for piece in pieces {
+                decoding.push(piece, &mut out);
+            }
+            decoding.finish(&mut out);
+            let undecoded = decoding.undecoded();
+            (said, undecoded)
+        })
+    };
+    let refused = |body: &[u8]| ((Vec::new(), vec![UNSEEN]), body.len() as u64);
+    let taken = |body: &[u8]| ((body.to_vec(), Vec::new()), 0);
+    for name in ["br", "deflate", "Deflate"] {
+        let coded = encoded(name, &text());
+        for kind in [
+            None,
+            Some("application/json"),
+            Some("text/event-stream; charset=utf-8"),
+        ] {
+            assert_eq!(guessed(kind, &coded), refused(&coded), "{name} {kind:?}");
+        }
+        assert_eq!(guessed(Some("image/png"), &coded), taken(&coded), "{name}");
+    }
+    let plain: [&[u8]; 7] = [
+        b"<html>\r\n\t<body>",
+        "\u{feff}{\"gr\u{fc}n\": 1}".as_bytes(),
+        b"12",
+        b"\0\0\0\0\x02\x0a\0",
+        b"\x01\0\0\0\x02\x0a\0",
+        b"\0",
+        b"",
+    ];
+    for body in plain {
+        assert_eq!(guessed(None, body), taken(body), "{body:?}");
+    }
+}
+
+/// A body that is compressed under its chunks is told as it was sent, without a mark.
+#[test]
+fn transfer_codings_are_undone() {
+    let fields = |named: &[(&str, &str)]| {
+        let fields = named.iter().map(|(name, value)| Field {
+            name: (*name).into(),
+            value: Some((*value).into()),
+        });
+        Fields(fields.collect())
+    };
+    let read = |fields: &Fields, body: &[u8]| {
+        let mut said = (Vec::new(), Vec::new());
+        let mut out = |one: Result<&[u8], Fault>| match one {
+            Ok(bytes) => said.0.extend_from_slice(bytes),
+            Err(fault) => said.1.push(fault),
+        };
+        let mut decoding = Decoding::new(fields, Limits::default());
+        decoding.push(body, &mut out);
+        decoding.finish(&mut out);
+        said
+    };
+    let gzip = encoded("gzip", &text());
+    for value in ["gzip, chunked", "chunked, GZIP", "x-gzip"] {
+        let under = fields(&[("transfer-encoding", value)]);
+        assert_eq!(read(&under, &gzip), (text(), vec![]), "{value}");
+    }
+    let both = fields(&[
+        ("transfer-encoding", "gzip"),
+        ("content-encoding", "br"),
+        ("transfer-encoding", "Chunked"),
+    ]);
+    let coded = encoded("gzip", &encoded("br", &text()));
+    assert_eq!(read(&both, &coded), (text(), vec![]));
+    let plain = fields(&[("transfer-encoding", "chunked")]);
+    assert_eq!(read(&plain, &gzip), (gzip.clone(), vec![]));
+    let strange = fields(&[("transfer-encoding", "compress, chunked")]);
+    assert_eq!(read(&strange, &gzip), (vec![], vec![UNKNOWN]));
+}
+
 /// What comes behind a loss is decoded to nonsense.
 #[test]
 fn a_gap_ends_decoding() {

@@ -2,7 +2,7 @@
 //!
 //! By libzstd: the decoders in Rust hold back a whole window until the frame ends, so that a stream would show nothing.
 
-use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
+use zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer};
 
 use super::{BEHIND, Codec, DAMAGED, PIECE, Pieces};
 use crate::proto::Fault;
@@ -11,7 +11,7 @@ use crate::proto::Fault;
 const WINDOW_LOG_MAX: u32 = 23;
 
 pub(super) struct Zstd {
-    decoder: Decoder<'static>,
+    decoder: DCtx<'static>,
     buffer: Box<[u8]>,
     /// How much libzstd takes next. Given more, it would lose good blocks before a broken one.
     wanted: usize,
@@ -21,7 +21,7 @@ pub(super) struct Zstd {
 
 impl Zstd {
     pub(super) fn new() -> Result<Self, Fault> {
-        let mut decoder = Decoder::new().map_err(|_| DAMAGED)?;
+        let mut decoder = DCtx::try_create().ok_or(DAMAGED)?;
         let window = DParameter::WindowLogMax(WINDOW_LOG_MAX);
         decoder.set_parameter(window).map_err(|_| DAMAGED)?;
         Ok(Self {
@@ -40,7 +40,7 @@ impl Codec for Zstd {
             let step = rest.get(..self.wanted.max(1)).unwrap_or(rest);
             let mut input = InBuffer::around(step);
             let mut output = OutBuffer::around(&mut self.buffer[..]);
-            let Ok(wanted) = self.decoder.run(&mut input, &mut output) else {
+            let Ok(wanted) = self.decoder.decompress_stream(&mut output, &mut input) else {
                 return Err(if self.between { BEHIND } else { DAMAGED });
             };
             let (read, made) = (input.pos(), output.pos());
@@ -61,5 +61,9 @@ impl Codec for Zstd {
 
     fn is_whole(&self) -> bool {
         self.between
+    }
+
+    fn held(&self) -> usize {
+        self.decoder.sizeof() + self.buffer.len()
     }
 }

@@ -131,8 +131,71 @@ fn behind_a_known_gap_the_next_message_is_read() {
         messages.push(&bytes[..first + 14], &mut |_| ());
         messages.gap(gap, &mut |one| said.push(one.map(ours)));
         messages.push(&bytes[second..], &mut |one| said.push(one.map(ours)));
-        assert_eq!(said, [Err(LOST)]);
+        let answer = answer();
+        let whole = |at: usize| Ok(kept(&answer[at]));
+        assert_eq!(said, [Err(LOST), whole(2), whole(3)]);
     }
+}
+
+/// One loss, or one damaged byte, costs all messages behind it.
+#[test]
+fn the_next_message_is_found_wherever_bytes_are_lost() {
+    let bytes = encoded(&answer());
+    let ends: Vec<usize> = (1..=4)
+        .map(|count| encoded(&answer()[..count]).len())
+        .collect();
+    let behind = |at: usize| {
+        let begins = [0].iter().chain(&ends[..3]);
+        let whole = answer()
+            .into_iter()
+            .zip(begins)
+            .filter(move |(_, begin)| **begin >= at);
+        whole
+            .map(|(message, _)| Ok(kept(&message)))
+            .collect::<Vec<_>>()
+    };
+    for at in 0..bytes.len() {
+        let said = every_way(&bytes[at..], |pieces| {
+            let mut said = Vec::new();
+            let mut messages = Messages::new(LIMIT);
+            messages.gap(None, &mut |one| said.push(one.map(ours)));
+            for piece in pieces {
+                messages.push(piece, &mut |one| said.push(one.map(ours)));
+            }
+            messages.finish(&mut |one| said.push(one.map(ours)));
+            said
+        });
+        assert_eq!(said[0], Err(LOST));
+        assert_eq!(said[1..], behind(at), "from {at} on");
+    }
+    for at in 0..ends[0] {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 0x40;
+        let said = every_way(&damaged, read);
+        let wrong = if at < PRELUDE_LEN {
+            BAD_PRELUDE
+        } else {
+            BAD_SUM
+        };
+        assert_eq!(said[0], Err(wrong));
+        assert_eq!(said[1..], behind(1), "damaged at {at}");
+    }
+}
+
+/// Time grows with the square of what a hostile peer sends: preludes that promise long messages, one in the other.
+#[test]
+fn searching_is_linear() {
+    let mut decoy = [&(1_u32 << 20).to_be_bytes()[..], &[0; 4]].concat();
+    decoy.extend(crc32fast::hash(&decoy).to_be_bytes());
+    let bytes = decoy.repeat(400_000);
+    let began = std::time::Instant::now();
+    let mut messages = Messages::new(1 << 20);
+    messages.gap(None, &mut |_| ());
+    messages.push(&bytes, &mut |one| assert!(one.is_err()));
+    for piece in bytes.chunks(1000) {
+        messages.push(piece, &mut |one| assert!(one.is_err()));
+    }
+    assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
 }
 
 /// A message of gigabytes takes all memory, or ends the reading of those behind it.

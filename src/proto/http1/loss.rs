@@ -40,6 +40,10 @@ impl Http1 {
         } else {
             (0, 0)
         };
+        // A response may be among what is passed over now; what was held before begins none.
+        if self.client == Some(from.other()) && (used > 0 || skipped == 0) {
+            self.pairing.lose_responses();
+        }
         let half = self.halves.get_mut(from);
         // What begins with the same byte was tried, unless it was tried as the middle of something.
         half.is_boundary = used > 0 || skipped > 0;

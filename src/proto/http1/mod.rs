@@ -144,6 +144,9 @@ impl Http1 {
         out: &mut Out<'_>,
     ) -> &'b [u8] {
         let mut rest = bytes;
+        if self.client == Some(from.other()) && !bytes.is_empty() {
+            self.pairing.hear();
+        }
         while !rest.is_empty() {
             let is_start = rest.len() == bytes.len();
             let half = self.halves.get_mut(from);
@@ -366,6 +369,33 @@ impl Http1 {
         }
         step.used
     }
+
+    /// One direction is over, by its end or because nobody looks any more.
+    fn finish(&mut self, from: Party, at_ns: u64, is_closed: bool, out: &mut Out<'_>) {
+        let half = self.halves.get_mut(from);
+        half.has_ended = true;
+        if let Phase::Body(message) = &half.phase {
+            let (id, side) = (message.id, message.side);
+            let outcome = match message.body {
+                // RFC 9112 section 6.3, rule 8; section 8: "considered complete" only if the closure was seen.
+                Body::Close if is_closed => Outcome::Complete,
+                _ => Outcome::CutOff,
+            };
+            self.end_message(from, at_ns, id, side, outcome, out);
+        }
+        let half = self.halves.get_mut(from);
+        let cut = half.head.clear();
+        half.skipped.skip(from, at_ns, cut, CUT_HEAD, out);
+        half.skipped.close(from, at_ns, out);
+        let has_server_ended = match self.client {
+            Some(client) => self.halves.get(client.other()).has_ended,
+            None => false,
+        };
+        // What was kept behind one of them may hold more.
+        while has_server_ended && (self.interim.is_some() || self.pairing.len() > 0) {
+            self.end_open(at_ns, out);
+        }
+    }
 }
 
 /// For the fuzzer: bytes that say how they are cut ([`super::fuzz`]). Panics if what is told makes no sense.
@@ -396,6 +426,9 @@ impl Decoder for Http1 {
         if bytes == Some(0) {
             return;
         }
+        if self.client != Some(from) {
+            self.pairing.doubt();
+        }
         let half = self.halves.get_mut(from);
         match half.phase {
             Phase::Body(_) => self.lose_in_body(from, at_ns, bytes, out),
@@ -412,29 +445,11 @@ impl Decoder for Http1 {
     }
 
     fn end(&mut self, from: Party, at_ns: u64, out: &mut Out<'_>) {
-        let half = self.halves.get_mut(from);
-        half.has_ended = true;
-        if let Phase::Body(message) = &half.phase {
-            let (id, side) = (message.id, message.side);
-            let outcome = match message.body {
-                // RFC 9112 section 6.3, rule 8.
-                Body::Close => Outcome::Complete,
-                _ => Outcome::CutOff,
-            };
-            self.end_message(from, at_ns, id, side, outcome, out);
-        }
-        let half = self.halves.get_mut(from);
-        let cut = half.head.clear();
-        half.skipped.skip(from, at_ns, cut, CUT_HEAD, out);
-        half.skipped.close(from, at_ns, out);
-        let has_server_ended = match self.client {
-            Some(client) => self.halves.get(client.other()).has_ended,
-            None => false,
-        };
-        // What was kept behind one of them may hold more.
-        while has_server_ended && (self.interim.is_some() || self.pairing.len() > 0) {
-            self.end_open(at_ns, out);
-        }
+        self.finish(from, at_ns, true, out);
+    }
+
+    fn stop(&mut self, from: Party, at_ns: u64, out: &mut Out<'_>) {
+        self.finish(from, at_ns, false, out);
     }
 
     fn held(&self) -> usize {

@@ -2,7 +2,7 @@
 //! their requests (RFC 9112 section 9.3.2).
 //!
 //! After a loss, or when the connection was joined late, a response may belong to a request that was not seen. It is then
-//! paired only if one request alone is open, and
+//! paired only if one request alone is open, its response cannot have been among the lost bytes, and
 //!
 //! * no request can have been missed, or
 //! * the client is known to wait for each response before it asks again, which it did at least once, and never asked twice
@@ -11,6 +11,9 @@
 //!
 //! What cannot be paired is given up. Position counts again as soon as both sides were idle: a request came when no other
 //! was open and the last response was complete. A client that asked twice at once is never trusted again after a loss.
+//!
+//! A loss is told with the next bytes of its direction, which may be long after it: a request that comes while a response
+//! seems to be under way says nothing about the client until that response goes on without a loss.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -78,6 +81,9 @@ pub(super) struct Pairing {
     /// A response to one of `open` may have been missed.
     is_answer_missed: bool,
     habit: Habit,
+    /// It seemed to ask before the answer, since the last byte of a response; but that answer may be lost, and nobody has
+    /// said so yet.
+    seems_to_pipeline: bool,
     /// A response was completed since the last request, and nothing was lost since.
     is_turn: bool,
 }
@@ -90,6 +96,7 @@ impl Pairing {
             missed: if from_start { Missed::No } else { Missed::Late },
             is_answer_missed: false,
             habit: Habit::Unknown,
+            seems_to_pipeline: false,
             is_turn: false,
         }
     }
@@ -126,7 +133,7 @@ impl Pairing {
         }
         let all_maybe_answered = self.open.iter().all(|open| open.is_maybe_answered);
         if is_answering || !all_maybe_answered {
-            self.habit = Habit::Pipelines;
+            self.seems_to_pipeline = true;
         } else if self.habit == Habit::TakesTurns {
             // It has its answers, or would not ask.
             return self.give_up();
@@ -154,9 +161,8 @@ impl Pairing {
     }
 
     fn is_single_safe(&self) -> bool {
-        let is_maybe_answered = self.open.iter().any(|open| open.is_maybe_answered);
-        if is_maybe_answered && self.missed == Missed::Lost {
-            // Its answer was lost, then the next request was: this is the answer to that.
+        if self.open.iter().any(|open| open.is_maybe_answered) {
+            // Its answer was lost, then the next request was, which nobody may have said yet: this is the answer to that.
             return false;
         }
         match (self.missed, self.habit) {
@@ -171,6 +177,18 @@ impl Pairing {
         self.is_turn = true;
     }
 
+    /// The next bytes of the response direction are here, and none were lost before them.
+    pub(super) fn hear(&mut self) {
+        if mem::take(&mut self.seems_to_pipeline) {
+            self.habit = Habit::Pipelines;
+        }
+    }
+
+    /// Bytes of the response direction were lost: what seemed to be under way may have been over.
+    pub(super) fn doubt(&mut self) {
+        self.seems_to_pipeline = false;
+    }
+
     /// Requests may have been lost.
     pub(super) fn lose_requests(&mut self) {
         let in_doubt = self.missed != Missed::No || self.is_answer_missed;
@@ -182,12 +200,14 @@ impl Pairing {
         self.is_turn = false;
     }
 
-    /// Responses may have been lost.
+    /// Responses may have been lost, or be among bytes that nobody understands.
     pub(super) fn lose_responses(&mut self) {
         self.certain = 0;
         self.is_turn = false;
         self.is_answer_missed |= !self.open.is_empty();
-        for open in &mut self.open {
+        // Those in front of one that is marked are marked too.
+        let new = self.open.iter_mut().rev();
+        for open in new.take_while(|open| !open.is_maybe_answered) {
             open.is_maybe_answered = true;
         }
     }
@@ -212,6 +232,7 @@ mod tests {
     }
 
     fn answered(pairing: &mut Pairing) -> Option<u64> {
+        pairing.hear();
         let (request, _) = pairing.answer();
         pairing.complete();
         request.map(|request| request.id.0)
@@ -281,13 +302,44 @@ mod tests {
         assert_eq!(answered(&mut pairing), Some(3));
     }
 
+    /// One loss makes a client that waits for its answers look like one that does not, for good.
+    #[test]
+    fn what_only_seems_so_is_not_held_against_the_client() {
+        let mut pairing = Pairing::new(true);
+        pairing.ask(open(1), false);
+        pairing.hear();
+        pairing.answer();
+        // The end of this response and all of the next are lost, which is told with the one behind them.
+        pairing.ask(open(2), true);
+        pairing.ask(open(3), true);
+        pairing.doubt();
+        pairing.lose_responses();
+        assert_eq!(answered(&mut pairing), None, "of 2 or of 3");
+        pairing.ask(open(4), false);
+        assert_eq!(answered(&mut pairing), Some(4));
+    }
+
+    /// A client that really asks twice at once is trusted after a loss.
+    #[test]
+    fn what_is_confirmed_stays() {
+        let mut pairing = Pairing::new(true);
+        pairing.ask(open(1), false);
+        pairing.ask(open(2), false);
+        assert_eq!(answered(&mut pairing), Some(1));
+        pairing.doubt();
+        pairing.lose_responses();
+        assert_eq!(answered(&mut pairing), None);
+        pairing.ask(open(3), false);
+        assert_eq!(answered(&mut pairing), None);
+    }
+
     /// After lost responses, one goes to the wrong request.
     #[test]
-    fn lost_responses_leave_one_or_none() {
+    fn lost_responses_leave_none() {
         let mut pairing = Pairing::new(true);
         pairing.ask(open(1), false);
         pairing.lose_responses();
-        assert_eq!(answered(&mut pairing), Some(1), "all requests are known");
+        assert_eq!(answered(&mut pairing), None, "of a lost request, perhaps");
 
         let mut pairing = Pairing::new(true);
         pairing.ask(open(1), false);

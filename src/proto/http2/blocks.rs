@@ -170,16 +170,20 @@ impl Mux {
         let interim = head.status.is_some_and(|status| status < 200) && !decoded.end_stream;
         open.response.phase = if interim { Phase::Awaited } else { Phase::Open };
         let (status, beyond) = (head.status, head.beyond);
+        let head = Box::new(head.into_response());
+        let protocol = open.tunnel.as_deref().map(String::from);
+        let agrees = status.is_some_and(|status| (200..300).contains(&status));
+        if agrees && protocol.as_deref() == Some("websocket") && open.request.is_live() {
+            let (client, limits) = (said.from.other(), self.limits);
+            self.sockets.open(id, client, &head.fields, limits);
+        }
         (said.out)(Item::Response {
             id,
             from: said.from,
-            head: Box::new(head.into_response()),
+            head,
             at_ns,
         });
-        if let Some(protocol) = &open.tunnel
-            && status.is_some_and(|status| (200..300).contains(&status))
-        {
-            let protocol = String::from(&**protocol);
+        if let Some(protocol) = protocol.filter(|_| agrees) {
             (said.out)(Item::Upgraded {
                 id,
                 protocol,

@@ -213,3 +213,22 @@ pub fn chain(bytes: &[u8], at: usize, wanted: usize, highest: u32) -> Chain {
     }
     Chain::Whole
 }
+
+/// Whether the first `wanted` frames of a chain from `at` on that have a payload name streams twice at least, of which none
+/// is more than `distance` above another.
+pub fn streams_are_near(bytes: &[u8], at: usize, wanted: usize, distance: u32) -> bool {
+    let (mut at, mut filled, mut count) = (at, 0, 0);
+    let (mut lowest, mut highest) = (u32::MAX, 0);
+    while filled < wanted
+        && let Some(header) = bytes.get(at..).and_then(Header::parse)
+    {
+        if header.stream != 0 {
+            count += 1;
+            lowest = lowest.min(header.stream);
+            highest = highest.max(header.stream);
+        }
+        filled += usize::from(header.length > 0);
+        at = at.saturating_add(HEADER + header.length());
+    }
+    count >= 2 && highest.saturating_sub(lowest) <= distance
+}

@@ -4,7 +4,8 @@
 //! * [`reader`] cuts a direction into frames, [`assembly`] joins header blocks, and [`search`] finds where a frame begins
 //!   if nobody knows;
 //! * [`hpack`] decodes header blocks, with [`table`] and [`huffman`];
-//! * [`mux`] says what they mean: [`blocks`] for heads and trailers, [`streams`] for what is open.
+//! * [`mux`] says what they mean: [`blocks`] for heads and trailers, [`streams`] for what is open, [`sockets`] for those
+//!   that have become WebSockets.
 //!
 //! What was not seen stays unknown. In a connection that was joined late, or that has lost bytes, a field of the table is a
 //! name without a value, and a stream of which something may be missing says so. Flow control and priorities are passed
@@ -20,6 +21,7 @@ mod huffman;
 mod mux;
 mod reader;
 mod search;
+mod sockets;
 mod streams;
 mod table;
 
@@ -37,7 +39,8 @@ pub use hpack::fuzz_hpack;
 /// Bytes in which a frame is looked for before an answer is given up: a frame of the common size, and headers behind it.
 const LOOK_MAX: usize = 24 << 10;
 
-/// The highest stream of a connection that is recognised in its middle: tables of numbers look like frames of higher ones.
+/// Up to this stream, a chain is believed as it is: tables of numbers look like frames of higher ones. Those need one frame
+/// more, and must lie near each other.
 const LOOK_STREAMS: u32 = 1 << 16;
 
 /// Decodes one HTTP/2 connection.
@@ -65,8 +68,8 @@ impl Http2 {
             return (preface.len() == PREFACE.len()).then_some(true);
         }
         // A single frame that is all there is: its length is as good as a second header.
-        let all = match chain(bytes, 0, search::FRAMES, LOOK_STREAMS) {
-            Chain::Whole => return Some(true),
+        let all = match chain(bytes, 0, search::FRAMES, u32::MAX) {
+            Chain::Whole => is_chained(bytes, 0, search::FRAMES),
             Chain::Open(links) => {
                 let settings = Header::parse(bytes).is_some_and(|header| header.kind == SETTINGS);
                 (links.filled > 0 || settings) && links.end == bytes.len()
@@ -79,13 +82,22 @@ impl Http2 {
         let bytes = bytes.get(..LOOK_MAX).unwrap_or(bytes);
         // Lengths up to the common size begin with a zero.
         let mut zeros = memchr::memchr_iter(0, bytes);
-        let chained =
-            zeros.any(|at| chain(bytes, at, search::FRAMES + 1, LOOK_STREAMS) == Chain::Whole);
-        match chained {
+        match zeros.any(|at| is_chained(bytes, at, search::FRAMES + 1)) {
             true => Some(true),
             false => (bytes.len() >= LOOK_MAX).then_some(false),
         }
     }
+}
+
+/// Whether frames with a payload follow each other from `at` on: so many, and one more if their streams are high.
+fn is_chained(bytes: &[u8], at: usize, frames: usize) -> bool {
+    match chain(bytes, at, frames, u32::MAX) {
+        Chain::Whole => {}
+        Chain::Broken | Chain::Open(_) => return false,
+    }
+    chain(bytes, at, frames, LOOK_STREAMS) == Chain::Whole
+        || chain(bytes, at, frames + 1, u32::MAX) == Chain::Whole
+            && frame::streams_are_near(bytes, at, frames + 1, LOOK_STREAMS)
 }
 
 impl Decoder for Http2 {

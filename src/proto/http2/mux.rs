@@ -3,6 +3,7 @@
 
 use super::event::{Event, Settings};
 use super::hpack::Decoder as Hpack;
+use super::sockets::Sockets;
 use super::streams::{Half, Phase, Standing, Stream, Streams, end_halves};
 use crate::proto::{ExchangeId, Fault, Item, Limits, Out, Outcome, Party, Side};
 
@@ -96,6 +97,7 @@ pub struct Mux {
     pub(super) client: Option<Party>,
     pub(super) tables: Pair<Hpack>,
     pub(super) streams: Streams,
+    pub(super) sockets: Sockets,
     /// By who allows it to the other end; `None`: nobody knows.
     max_frame: Pair<Option<u32>>,
 }
@@ -108,6 +110,7 @@ impl Mux {
             client: None,
             tables: Pair::new(|| Hpack::new(from_start)),
             streams: Streams::default(),
+            sockets: Sockets::default(),
             max_frame: Pair::new(|| Some(0)),
         }
     }
@@ -119,7 +122,8 @@ impl Mux {
 
     /// Bytes of memory.
     pub fn held(&self) -> usize {
-        self.tables.both().iter().map(Hpack::held).sum::<usize>() + self.streams.held()
+        let tables = self.tables.both().iter().map(Hpack::held).sum::<usize>();
+        tables + self.streams.held() + self.sockets.held()
     }
 
     /// A frame, or a part of one.
@@ -152,6 +156,7 @@ impl Mux {
             let half = stream.half(side);
             if half.is_live() {
                 half.phase = Phase::Ended;
+                self.sockets.end(id, side, said);
                 said.end(id, side, Outcome::CutOff);
             }
         }
@@ -206,6 +211,7 @@ impl Mux {
             let id = stream.exchange;
             said.gap(id, side, stream.half(side));
         }
+        self.sockets.gap_in_all(said);
     }
 
     /// Bytes of DATA, or how many were lost.
@@ -229,20 +235,28 @@ impl Mux {
         match bytes {
             Ok(bytes) => {
                 half.gap_told = false;
-                (said.out)(Item::Body {
+                if !self.sockets.data(id, bytes, said) {
+                    (said.out)(Item::Body {
+                        id,
+                        side,
+                        bytes,
+                        at_ns,
+                    });
+                }
+            }
+            Err(None) => {
+                said.gap(id, side, half);
+                self.sockets.gap(id, None, said);
+            }
+            Err(bytes) => {
+                (said.out)(Item::Gap {
                     id,
                     side,
                     bytes,
                     at_ns,
                 });
+                self.sockets.gap(id, bytes, said);
             }
-            Err(None) => said.gap(id, side, half),
-            Err(bytes) => (said.out)(Item::Gap {
-                id,
-                side,
-                bytes,
-                at_ns,
-            }),
         }
     }
 
@@ -288,13 +302,8 @@ impl Mux {
     ) -> Option<&mut Stream> {
         let max = self.limits.exchanges;
         if let Some(mut given_up) = self.streams.make_room(max)? {
-            end_halves(
-                &mut given_up,
-                Outcome::Broken(GIVEN_UP),
-                |id, side, outcome| {
-                    said.end(id, side, outcome);
-                },
-            );
+            let outcome = Outcome::Broken(GIVEN_UP);
+            self.end_halves(&mut given_up, outcome, said);
         }
         Some(self.streams.add(stream, request, response))
     }
@@ -321,6 +330,7 @@ impl Mux {
         let live = half.is_live();
         half.phase = Phase::Ended;
         if live {
+            self.sockets.end(id, side, said);
             said.end(id, side, outcome);
         }
         self.streams.remove_if_over(stream);
@@ -332,10 +342,15 @@ impl Mux {
             return;
         }
         if let Some(mut open) = self.streams.remove_reset(stream) {
-            end_halves(&mut open, outcome, |id, side, outcome| {
-                said.end(id, side, outcome)
-            });
+            self.end_halves(&mut open, outcome, said);
         }
+    }
+
+    fn end_halves(&mut self, open: &mut Stream, outcome: Outcome, said: &mut Said<'_, '_>) {
+        end_halves(open, outcome, |id, side, outcome| {
+            self.sockets.end(id, side, said);
+            said.end(id, side, outcome);
+        });
     }
 
     /// Section 6.8: the server does not, and will not, look at streams above the last one.

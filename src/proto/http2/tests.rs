@@ -108,6 +108,13 @@ impl Said {
             Item::Unrecognised {
                 from, bytes, fault, ..
             } => format!("{from:?} {bytes:?}: {}", fault.what),
+            Item::WebSocket {
+                id, from, message, ..
+            } => {
+                let text = String::from_utf8_lossy(message.bytes);
+                let (kind, missing) = (message.kind, message.missing);
+                format!("{id} {from:?} {kind:?} {text} {missing:?}")
+            }
             other => format!("{other:?}"),
         });
     }
@@ -142,6 +149,10 @@ fn run(from_start: bool, steps: &[Step]) -> Vec<String> {
 }
 
 fn run_with(mut decoder: Http2, steps: &[Step], piece: usize) -> Vec<String> {
+    run_into(&mut decoder, steps, piece)
+}
+
+fn run_into(decoder: &mut Http2, steps: &[Step], piece: usize) -> Vec<String> {
     let mut said = Said::default();
     let mut out = |item: Item<'_>| said.take(item);
     for step in steps {
@@ -346,4 +357,22 @@ fn it_is_recognised() {
         let long = other.repeat(LOOK_MAX / other.len() + 1);
         assert_eq!(Http2::looks_like(&long), Some(false));
     }
+}
+
+/// A connection that has served many calls would not be recognised any more when it is joined.
+#[test]
+fn high_streams_are_recognised() {
+    for stream in [65_537, 1_000_001, 0x7fff_ffff] {
+        let data = frame(DATA, 0, stream, b"data: {\"a\": 1}\n\n");
+        let head = answer(stream - 2, 0, "200");
+        assert_eq!(Http2::looks_like(&data), Some(true), "all of a piece");
+        let many = [head, frame(PING, 0, 0, &[0; 8]), data.repeat(4)].concat();
+        assert_eq!(Http2::looks_like(&many[..many.len() - 3]), Some(true));
+        let joined = [b"ing\":\"text\"}".to_vec(), many].concat();
+        assert_eq!(Http2::looks_like(&joined), Some(true));
+    }
+    // As a table of numbers looks: nothing ties its rows together.
+    let rows = (0..40_u32).map(|row| frame(DATA, 0, row * 0x0101_0000 | 0x0100_0001, &[7; 7]));
+    let table = [vec![1, 2, 3], rows.collect::<Vec<_>>().concat()].concat();
+    assert_ne!(Http2::looks_like(&table), Some(true));
 }

@@ -48,7 +48,8 @@ fn by_the_standard(bytes: &[u8]) -> Vec<Kept> {
                 let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
                 events.push((some(&kind), data.to_owned(), some(&id), retry, true));
             }
-            (data, kind, retry) = (String::new(), String::new(), None);
+            // Identifiers are those of the event alone: here, nobody connects again.
+            (data, kind, id, retry) = (String::new(), String::new(), String::new(), None);
             continue;
         }
         let (name, value) = line.split_once(':').unwrap_or((line, ""));
@@ -94,6 +95,24 @@ fn streams_read_as_the_standard_says_however_they_are_cut() {
         let said = every_way(stream, read);
         assert_eq!(whole_ones(&said), by_the_standard(stream));
     }
+}
+
+/// One long identifier is copied into every later event, until the memory is full.
+#[test]
+fn an_identifier_is_short_and_told_once() {
+    let long = "x".repeat(ID_MAX + 1);
+    let most = "y".repeat(ID_MAX);
+    let stream = format!("id: {long}\ndata: a\n\ndata: b\n\nid: {most}\ndata: c\n\ndata: d\n\n");
+    let said = read(&[stream.as_bytes()]);
+    let event = |data: &str, id: Option<String>| Ok((None, data.to_owned(), id, None, true));
+    let expected = [
+        Err(ID_TOO_LONG),
+        event("a", None),
+        event("b", None),
+        event("c", Some(most)),
+        event("d", None),
+    ];
+    assert_eq!(said, expected);
 }
 
 /// The last words of an answer that was cut off are lost, or told as if they were complete.

@@ -75,6 +75,13 @@ impl Inflater {
         self.stream = None;
     }
 
+    /// A message begins, and messages before it were lost.
+    pub(super) fn restart(&mut self) {
+        self.stream = None;
+        self.decoded = 0;
+        self.is_broken = self.keeps_window;
+    }
+
     /// Adds what a piece gives to `message`, at most up to the limit. False: it cannot be decoded, now or any more.
     pub(super) fn decode(&mut self, piece: &[u8], message: &mut Vec<u8>, limits: &Limits) -> bool {
         if !self.is_broken && self.inflate(piece, message, limits).is_none() {

@@ -2,14 +2,16 @@
 //! control frames between them come out when they come.
 //!
 //! Texts are told as they are: whether they are UTF-8 is not looked at. Bytes that were lost inside a payload are counted on
-//! its message; after any other loss, and after a frame that may not be, nothing says where the next frame begins, and all
-//! that follows in that direction is told as not recognised.
+//! its message. After any other loss frames are found again where several follow each other ([`trail`]): what lies between
+//! is told as not recognised, and as one message without content. After a frame that may not be, all that follows in that
+//! direction is not recognised.
 
 mod deflate;
 mod frame;
 mod side;
 #[cfg(test)]
 mod tests;
+mod trail;
 
 pub use self::deflate::Deflate;
 use self::deflate::Inflater;

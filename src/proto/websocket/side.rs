@@ -2,12 +2,13 @@
 
 use super::deflate::Inflater;
 use super::frame::{HEADER_MAX, Header, Opcode, Rules, unmask};
+use super::trail::Trail;
 use crate::proto::item::{WebSocketKind, WebSocketMessage};
 use crate::proto::skipped::{Skipped, tell};
 use crate::proto::{ExchangeId, Fault, Item, Limits, Out, Party};
 
 const LOST: Fault = Fault {
-    what: "bytes of a WebSocket were lost: nothing says where its next frame begins",
+    what: "bytes of a WebSocket were lost: what follows, up to frames in a row, is not read",
 };
 const CUT_HEADER: Fault = Fault {
     what: "the direction ended in the header of a frame",
@@ -71,8 +72,8 @@ pub(super) struct Frames {
 enum State {
     /// The next byte is of a header.
     Header,
-    /// Nothing is understood any more, for this reason.
-    Lost(Fault),
+    /// Nothing is understood any more, for this reason; frames are looked for if bytes were lost.
+    Lost(Fault, Option<Trail>),
     Payload(Payload),
 }
 
@@ -127,12 +128,13 @@ impl Frames {
     pub(super) fn data(&mut self, context: &Context, bytes: &[u8], out: &mut Out<'_>) {
         let mut rest = bytes;
         while !rest.is_empty() {
+            let is_start = rest.len() == bytes.len();
             let used = match self.state {
                 State::Header => self.header(context, rest, out),
                 State::Payload(_) => self.payload(context, rest, out),
-                State::Lost(fault) => {
-                    let (from, at_ns) = (context.from, context.at_ns);
-                    self.skipped.skip(from, at_ns, rest.len(), fault, out);
+                State::Lost(_, Some(_)) => self.look(context, rest, is_start, out),
+                State::Lost(..) => {
+                    self.skip(context, rest.len(), out);
                     rest.len()
                 }
             };
@@ -140,50 +142,100 @@ impl Frames {
         }
     }
 
+    /// The header that begins with the bytes that are kept, or with `rest`: with how many bytes it has.
+    fn parse(&mut self, rest: &[u8]) -> Result<Option<(Header, usize)>, Fault> {
+        let before = self.header_len;
+        if before == 0
+            && let Some(found) = Header::parse(rest, self.rules)?
+        {
+            return Ok(Some(found));
+        }
+        let room = self.header.get_mut(before..).unwrap_or_default();
+        for (to, from) in room.iter_mut().zip(rest) {
+            *to = *from;
+        }
+        let len = (before + rest.len()).min(HEADER_MAX);
+        let parsed = Header::parse(self.header.get(..len).unwrap_or_default(), self.rules);
+        self.header_len = match parsed {
+            Ok(None) => len,
+            _ => 0,
+        };
+        parsed
+    }
+
     fn header(&mut self, context: &Context, rest: &[u8], out: &mut Out<'_>) -> usize {
         let before = self.header_len;
-        let parsed = if before == 0 {
-            Header::parse(rest, self.rules)
-        } else {
-            let room = self.header.get_mut(before..).unwrap_or_default();
-            for (to, from) in room.iter_mut().zip(rest) {
-                *to = *from;
-            }
-            let len = (before + rest.len()).min(HEADER_MAX);
-            Header::parse(self.header.get(..len).unwrap_or_default(), self.rules)
-        };
-        match parsed {
+        match self.parse(rest) {
             Ok(Some((header, used))) => {
-                self.header_len = 0;
                 if let Err(fault) = self.begin(header) {
                     self.fail(context, fault, out);
-                    self.skip_header(context, before, out);
+                    self.skip(context, before, out);
                     return 0;
                 }
                 let used = used.saturating_sub(before);
                 let behind = rest.get(used..).unwrap_or_default();
                 used + self.whole(context, header, behind, out)
             }
-            Ok(None) => {
-                let room = self.header.get_mut(before..).unwrap_or_default();
-                for (to, from) in room.iter_mut().zip(rest) {
-                    *to = *from;
-                }
-                self.header_len = (before + rest.len()).min(HEADER_MAX);
-                rest.len()
-            }
+            Ok(None) => rest.len(),
             Err(fault) => {
-                self.header_len = 0;
                 self.fail(context, fault, out);
-                self.skip_header(context, before, out);
+                self.skip(context, before, out);
                 0
             }
         }
     }
 
-    fn skip_header(&mut self, context: &Context, bytes: usize, out: &mut Out<'_>) {
+    /// Looks for frames in a row. They begin where a piece does: those who write frames write them whole.
+    fn look(&mut self, context: &Context, rest: &[u8], is_start: bool, out: &mut Out<'_>) -> usize {
+        let State::Lost(_, Some(trail)) = &mut self.state else {
+            return rest.len();
+        };
+        if !trail.is_followed(is_start) {
+            self.skip(context, rest.len(), out);
+            return rest.len();
+        }
+        let passed = trail.pass(rest);
+        if passed > 0 {
+            self.skip(context, passed, out);
+            return passed;
+        }
+        let before = self.header_len;
+        let parsed = self.parse(rest);
+        let State::Lost(_, Some(trail)) = &mut self.state else {
+            return rest.len();
+        };
+        match parsed {
+            Ok(None) => rest.len(),
+            Ok(Some((header, used))) if trail.follows(&header, used, context.limits.message) => {
+                let own = used.saturating_sub(before);
+                if !trail.is_believed() {
+                    self.skip(context, used, out);
+                    return own;
+                }
+                self.resume(context, header, out);
+                let behind = rest.get(own..).unwrap_or_default();
+                own + self.whole(context, header, behind, out)
+            }
+            _ => {
+                trail.leave();
+                self.skip(context, before + rest.len(), out);
+                rest.len()
+            }
+        }
+    }
+
+    /// Frames are read again, beginning with this one. What was missed before it is told as a message without content.
+    fn resume(&mut self, context: &Context, header: Header, out: &mut Out<'_>) {
+        self.skipped.close(context.from, context.at_ns, out);
+        self.inflater.restart();
+        context.tell(WebSocketKind::Binary, &[], Some(None), out);
+        // What a trail follows can begin here.
+        let _ = self.begin(header);
+    }
+
+    fn skip(&mut self, context: &Context, bytes: usize, out: &mut Out<'_>) {
         let fault = match self.state {
-            State::Lost(fault) => fault,
+            State::Lost(fault, _) => fault,
             _ => LOST,
         };
         let (from, at_ns) = (context.from, context.at_ns);
@@ -352,7 +404,7 @@ impl Frames {
 
     fn fail(&mut self, context: &Context, fault: Fault, out: &mut Out<'_>) {
         self.cut(context, out);
-        self.state = State::Lost(fault);
+        self.state = State::Lost(fault, None);
     }
 
     pub(super) fn gap(&mut self, context: &Context, bytes: Option<u64>, out: &mut Out<'_>) {
@@ -372,8 +424,9 @@ impl Frames {
         }
         let (from, at_ns) = (context.from, context.at_ns);
         self.fail(context, LOST, out);
+        self.state = State::Lost(LOST, Some(Trail::default()));
         let cut = std::mem::take(&mut self.header_len);
-        self.skip_header(context, cut, out);
+        self.skip(context, cut, out);
         self.skipped.close(from, at_ns, out);
         tell(from, at_ns, bytes, LOST, out);
     }

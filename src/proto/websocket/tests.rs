@@ -234,6 +234,103 @@ fn gaps_inside_payloads_are_counted() {
     }
 }
 
+/// One lost message costs all that follow it.
+#[test]
+fn frames_are_found_behind_a_loss() {
+    for (mask, from) in [(MASK, Party::Local), (None, Party::Peer)] {
+        let closing = says;
+        let says = |bytes: Vec<u8>| Act::Says(from, bytes);
+        let long = vec![b'l'; 300];
+        let acts = [
+            says(frame(0x81, b"before", mask)),
+            Act::Loses(from, Some(100)),
+            says(b"the rest of a payload, {\"with\": \"text\"}".to_vec()),
+            says(frame(0x81, &long, mask)),
+            says([frame(0x89, b"", mask), frame(0x01, b"in two ", mask)].concat()),
+            says(frame(0x80, b"frames", mask)),
+            says([frame(0x81, b"after", mask), frame(0x82, &long, mask)].concat()),
+            says(frame(0x81, b"last", mask)),
+        ];
+        let lost = 39 + frame(0x81, &long, mask).len() + frame(0x89, b"", mask).len();
+        let expected = [
+            format!("1 {from:?} Text before"),
+            format!("1 {from:?} Binary  missing None"),
+            format!("1 {from:?} Text in two frames"),
+            format!("1 {from:?} Text after"),
+            format!("1 {from:?} Binary {}", "l".repeat(300)),
+            format!("1 {from:?} Text last"),
+        ];
+        for size in [usize::MAX, 1, 3] {
+            // Where pieces begin counts only up to the first frame.
+            let mut cut = acts[..3].to_vec();
+            for act in &acts[3..] {
+                let Act::Says(_, bytes) = act else { continue };
+                cut.extend(bytes.chunks(size).map(|piece| says(piece.to_vec())));
+            }
+            let told = tell(&mut *make(Party::Local, None), &closing(cut));
+            assert_eq!(told.lines, expected, "{size}");
+            assert_eq!(
+                told.unrecognised[usize::from(from == Party::Peer)],
+                100 + lost as u64
+            );
+        }
+    }
+}
+
+/// Behind lost messages, one is made up of what another window holds.
+#[test]
+fn windows_are_lost_with_messages() {
+    let mut takes_over = Compress::new(Compression::best(), false);
+    let mut frames = Vec::new();
+    for text in [&b"hello hello"[..]; 5] {
+        frames.push(server(frame(
+            0xc1,
+            &compressed(&mut takes_over, text),
+            None,
+        )));
+    }
+    let mut acts = vec![frames[0].clone(), Act::Loses(Party::Peer, None)];
+    acts.extend_from_slice(&frames[2..]);
+    acts.push(server(frame(0x81, b"plain", None)));
+    let told = tell(
+        &mut *make(Party::Local, Some(TAKEOVER)),
+        &says(acts.clone()),
+    );
+    let expected = [
+        "1 Peer Text hello hello",
+        "1 Peer Binary  missing None",
+        "1 Peer Text  missing None",
+        "1 Peer Text plain",
+    ];
+    assert_eq!(told.lines, expected);
+    let mut forgets = Vec::new();
+    for text in [&b"hello hello"[..]; 5] {
+        let mut stream = Compress::new(Compression::best(), false);
+        forgets.push(server(frame(0xc1, &compressed(&mut stream, text), None)));
+    }
+    forgets[1] = Act::Loses(Party::Peer, None);
+    let told = tell(&mut *make(Party::Local, Some(NO_TAKEOVER)), &says(forgets));
+    assert_eq!(told.lines, [expected[0], expected[1], expected[0]]);
+}
+
+/// Random bytes behind a loss are told as messages.
+#[test]
+fn what_only_looks_like_frames_is_not_believed() {
+    let cases: [&[u8]; 4] = [
+        b"{\"type\":\"response.output_text.delta\",\"delta\":\"AB\"}",
+        // A row that breaks off, one that is too short, lengths that are not the shortest.
+        b"\x81\x01a\x81\x01b\x83\x01c\x81\x01d",
+        b"\x81\x01a\x81\x01b",
+        b"\x81\x7e\x00\x01a\x81\x01b\x81\x01c\x81\x01d",
+    ];
+    for bytes in cases {
+        let acts = vec![Act::Loses(Party::Peer, None), server(bytes)];
+        let told = tell(&mut *make(Party::Local, None), &says(acts));
+        assert_eq!(told.lines, [""; 0], "{bytes:?}");
+        assert_eq!(told.unrecognised[1], bytes.len() as u64);
+    }
+}
+
 /// After a loss in a compressed message, garbage is told as the next one.
 #[test]
 fn lost_windows_are_not_made_up() {

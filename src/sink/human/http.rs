@@ -14,6 +14,9 @@ use crate::sink::said::{outcome_name, ws_kind};
 /// Characters of a body that are shown.
 const BODY_SHOWN: usize = 4000;
 
+/// In front of fields behind a body: gRPC tells there how a call ended.
+const TRAILER: &str = "trailer ";
+
 impl<W: Write> Human<W> {
     pub(super) fn request(&mut self, said: &Said, request: &HttpRequest) -> io::Result<()> {
         let method = request.method.as_deref().unwrap_or("?");
@@ -21,8 +24,9 @@ impl<W: Write> Human<W> {
         grpc(&mut text, &request.body);
         ended(&mut text, request.outcome);
         self.headline(AnsiColor::Green, &said.origin, &text)?;
-        self.fields(&request.fields)?;
+        self.fields("", &request.fields)?;
         self.body(&request.body)?;
+        self.fields(TRAILER, &request.trailers)?;
         self.lacks(&request.incomplete)
     }
 
@@ -36,8 +40,9 @@ impl<W: Write> Human<W> {
         grpc(&mut text, &response.body);
         ended(&mut text, response.outcome);
         self.headline(AnsiColor::Cyan, &said.origin, &text)?;
-        self.fields(&response.fields)?;
+        self.fields("", &response.fields)?;
         self.body(&response.body)?;
+        self.fields(TRAILER, &response.trailers)?;
         self.lacks(&response.incomplete)
     }
 
@@ -73,12 +78,12 @@ impl<W: Write> Human<W> {
         }
     }
 
-    fn fields(&mut self, fields: &Fields) -> io::Result<()> {
+    fn fields(&mut self, what: &str, fields: &Fields) -> io::Result<()> {
         let dim = Colour::new().dimmed();
         for field in &fields.0 {
             let value = field.value.as_deref().unwrap_or("?");
             let (name, value) = (one_line(&field.name), one_line(value));
-            writeln!(self.out, "  {dim}{name}: {value}{dim:#}")?;
+            writeln!(self.out, "  {dim}{what}{name}: {value}{dim:#}")?;
         }
         Ok(())
     }

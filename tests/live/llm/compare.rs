@@ -163,7 +163,8 @@ fn request(truth: &Value, call: &Value, differ: &mut Differ) {
 fn response(truth: &Value, call: &Value, differ: &mut Differ) {
     let (said, seen) = (&truth["response"], &call["response"]);
     let is_whole = call["incomplete"].is_null() || call["incomplete"] == false;
-    let is_spoilt = !is_whole || !call["error"].is_null() || !seen["error"].is_null();
+    let has_failed = !call["error"].is_null() || !seen["error"].is_null();
+    let is_spoilt = !is_whole || has_failed;
     let fault = truth["fault"].as_str();
     match fault {
         None | Some("slow") => {
@@ -175,8 +176,19 @@ fn response(truth: &Value, call: &Value, differ: &mut Differ) {
             }
         }
         Some(fault) => {
-            if !is_spoilt {
+            let is_told = match fault {
+                "error-event" | "status" => has_failed,
+                _ => is_spoilt,
+            };
+            if !is_told {
                 differ.0.push(format!("{fault} is not told"));
+            }
+            // An error in place of an answer is all of it.
+            if fault == "status" && !is_whole {
+                let why = &call["incomplete"];
+                differ
+                    .0
+                    .push(format!("nothing is missing, but it says {why}"));
             }
             partly(said, seen, differ);
             return;
@@ -545,5 +557,19 @@ mod tests {
         assert_eq!(differences(&cut, &told), Vec::<String>::new());
         cut["response"]["sent"] = json!(["abc"]);
         assert_eq!(differences(&cut, &told).len(), 1);
+    }
+
+    /// An error that is not told as one would pass, since something else is said to be wrong.
+    #[test]
+    fn errors_are_no_lacks() {
+        let mut failed = truth();
+        failed["fault"] = json!("status");
+        let mut told = call();
+        told["error"] = json!("HTTP 429: slow down");
+        assert_eq!(differences(&failed, &told), Vec::<String>::new());
+        told["incomplete"] = json!([{"why": "not a JSON array"}]);
+        assert_eq!(differences(&failed, &told).len(), 1);
+        told["error"] = Value::Null;
+        assert_eq!(differences(&failed, &told).len(), 2);
     }
 }

@@ -70,6 +70,51 @@ fn gaps_across_boundaries_end_the_message() {
     assert!(told.unrecognised[1] >= 30);
 }
 
+/// One burst of loss, which is told late, leaves all later calls of a connection without their answers.
+#[test]
+fn one_burst_does_not_spoil_the_connection() {
+    let streamed = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nabcdef\r\n";
+    let mut acts = vec![client(GET), server(streamed)];
+    // The end of this response and all of the next one are lost.
+    acts.extend([client(GET_B), client(GET_B), Act::Loses(Party::Peer, None)]);
+    acts.extend([
+        server(B_OK),
+        client(GET),
+        server(OK),
+        client(GET),
+        server(OK),
+    ]);
+    let told = tell(&mut *make(true), &says(acts));
+    let answers = told.lines.iter().filter(|line| line.ends_with(" 200"));
+    assert_eq!(
+        answers.collect::<Vec<_>>(),
+        ["1 200", "4 200", "5 200", "6 200"]
+    );
+    assert!(told.lines.contains(&"5 GET /a".to_owned()));
+    assert!(told.lines.contains(&"6 GET /a".to_owned()));
+}
+
+/// A response that comes behind bytes nobody understands goes to an older request.
+#[test]
+fn what_is_not_understood_may_be_an_answer() {
+    let streamed = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nabc";
+    let acts = [
+        client(GET),
+        server(streamed),
+        Act::Loses(Party::Peer, Some(5)),
+        client(GET_B),
+        server(["0\r\n", B_OK].concat()),
+        client(GET),
+        server(OK),
+    ];
+    let told = tell(&mut *make(true), &says(acts.to_vec()));
+    assert!(
+        !told.lines.contains(&"2 200".to_owned()),
+        "{:?}",
+        told.lines
+    );
+}
+
 /// Joined late, the first whole call is missed, or begins in the middle of another one.
 #[test]
 fn joined_late_begins_at_the_next_head() {
@@ -162,6 +207,30 @@ fn answer(number: usize) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\nX-Number: {number}\r\n{head}\r\n\r\n{body}").into_bytes()
 }
 
+/// The same as a monitor learns of it: a loss is told with the next bytes of its direction.
+fn told_late(acts: Vec<Act>) -> Vec<Act> {
+    let mut late = Vec::new();
+    let mut lost: [Option<Option<u64>>; 2] = [None, None];
+    for act in acts {
+        match act {
+            Act::Loses(from, bytes) => {
+                let lost = &mut lost[usize::from(from == Party::Peer)];
+                *lost = Some(match *lost {
+                    None => bytes,
+                    Some(before) => before.zip(bytes).map(|(a, b)| a + b),
+                });
+            }
+            Act::Says(from, bytes) => {
+                let lost = lost[usize::from(from == Party::Peer)].take();
+                late.extend(lost.map(|bytes| Act::Loses(from, bytes)));
+                late.push(Act::Says(from, bytes));
+            }
+            act => late.push(act),
+        }
+    }
+    late
+}
+
 /// Pieces of 40 bytes, those in `lost` of which (by number) are lost.
 fn lossy(acts: &[Act], lost: &[usize]) -> Vec<Act> {
     let pieces = pieces(acts, || 40);
@@ -186,13 +255,21 @@ proptest! {
     #[test]
     fn lossy_turns_are_never_paired_wrong(
         lost in proptest::collection::vec(0usize..80, 0..6),
+        burst in 0usize..12,
         late in any::<bool>(),
+        is_told_late in any::<bool>(),
     ) {
         let turns = (1..=14).flat_map(|n| [client(question(n)), server(answer(n))]);
         let turns: Vec<_> = turns.collect();
         let last = pieces(&turns[..22], || 40).len();
-        let lost: Vec<_> = lost.into_iter().filter(|index| *index < last).collect();
-        let pairs = pairs(&lossy(&turns, &lost), !late);
+        let begin = lost.first().copied().unwrap_or(last);
+        let lost = lost.into_iter().chain(begin..begin + burst);
+        let lost: Vec<_> = lost.filter(|index| *index < last).collect();
+        let mut acts = lossy(&turns, &lost);
+        if is_told_late {
+            acts = told_late(acts);
+        }
+        let pairs = pairs(&acts, !late);
         for (asked, answered) in &pairs {
             prop_assert_eq!(asked, answered);
         }
@@ -205,10 +282,14 @@ proptest! {
     fn lossy_pipelines_are_never_paired_wrong(
         lost in proptest::collection::vec(0usize..60, 0..5),
         count in 3usize..12,
+        is_told_late in any::<bool>(),
     ) {
         let questions: Vec<u8> = (1..=count).flat_map(question).collect();
         let answers: Vec<u8> = (1..=count).flat_map(answer).collect();
-        let acts = lossy(&[client(questions), server(answers)], &lost);
+        let mut acts = lossy(&[client(questions), server(answers)], &lost);
+        if is_told_late {
+            acts = told_late(acts);
+        }
         for (asked, answered) in pairs(&acts, true) {
             prop_assert_eq!(asked, answered);
         }

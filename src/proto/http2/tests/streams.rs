@@ -50,7 +50,7 @@ fn connect_is_told_as_an_upgrade() {
     let server = [
         answer(1, 0, "200"),
         answer(3, 0, "502"),
-        frame(DATA, 0, 1, b"ws"),
+        frame(DATA, 0, 1, b"\x81\x02ws"),
     ];
     let said = after_start(&[Local(client.concat()), Peer(server.concat())]);
     let expected = [
@@ -59,7 +59,7 @@ fn connect_is_told_as_an_upgrade() {
         "1 Peer 200",
         "1 upgraded websocket",
         "2 Peer 502",
-        "1 Response body ws",
+        "1 Peer Text ws None",
     ];
     assert_eq!(said, expected);
 }
@@ -92,4 +92,72 @@ fn push_is_decoded_and_not_followed() {
         "1 Response Complete".to_owned(),
     ];
     assert_eq!(said, expected);
+}
+
+/// Calls over a WebSocket on a stream are not seen, or those of two streams are mixed.
+#[test]
+fn websockets_on_streams_are_read() {
+    let asks = |stream| {
+        let fields = [
+            (":method", "CONNECT"),
+            (":protocol", "websocket"),
+            (":scheme", "https"),
+            (":path", "/chat"),
+            (":authority", "h"),
+        ];
+        frame(HEADERS, END_HEADERS, stream, &block(&fields))
+    };
+    let agrees = block(&[
+        (":status", "200"),
+        ("sec-websocket-extensions", "permessage-deflate"),
+    ]);
+    let agrees = frame(HEADERS, END_HEADERS, 3, &agrees);
+    // RFC 7692 section 7.2.3.1.
+    let hello = b"\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00";
+    let masked = b"\x81\x82\x01\x02\x03\x04ik";
+    let steps = [
+        Local([asks(1), asks(3)].concat()),
+        Peer([answer(1, 0, "200"), agrees].concat()),
+        Peer(
+            [
+                frame(DATA, 0, 1, b"\x01\x02a"),
+                padded(DATA, 0, 3, hello, 3),
+            ]
+            .concat(),
+        ),
+        Local([frame(DATA, 0, 1, &masked[..5]), frame(DATA, 0, 3, masked)].concat()),
+        Local(frame(DATA, END_STREAM, 1, &masked[5..])),
+        Peer(
+            [
+                frame(DATA, END_STREAM, 1, b"b\x80\x01c"),
+                frame(DATA, 0, 3, b"\x81\x05ab"),
+            ]
+            .concat(),
+        ),
+        Peer(frame(RST_STREAM, 0, 3, &[0, 0, 0, 8])),
+    ];
+    let steps = [&start()[..], &steps, &[Ends]].concat();
+    let expected = [
+        "1 Local CONNECT /chat",
+        "2 Local CONNECT /chat",
+        "1 Peer 200",
+        "1 upgraded websocket",
+        "2 Peer 200 sec-websocket-extensions=permessage-deflate",
+        "2 upgraded websocket",
+        "2 Peer Text Hello None",
+        "2 Local Text hi None",
+        "1 Local Text hi None",
+        "1 Request Complete",
+        "1 Peer Text abc None",
+        "1 Response Complete",
+        "2 Request Reset(8)",
+        "2 Peer Text ab Some(None)",
+        "2 Response Reset(8)",
+    ];
+    for piece in 1..60 {
+        let mut decoder = Http2::new(Limits::default(), true);
+        let said = run_into(&mut decoder, &steps, piece);
+        assert_eq!(said, expected, "in pieces of {piece}");
+        assert!(decoder.held() < 4096, "{}", decoder.held());
+    }
 }
