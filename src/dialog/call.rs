@@ -3,22 +3,23 @@
 use serde_json::Value;
 
 use super::Shared;
+use super::background::Known;
 use super::body::{Half, LACKS_MAX};
 use super::history::Retry;
+use super::pace::Pace;
 use super::room::Share;
-use super::said::{
-    Asked, Body, CallName, CallReport, Lack, STALL_MS, STALLS_MAX, Stall, Timings, What,
-};
+use super::said::{Asked, Body, CallName, CallReport, Lack, Role, Said, What};
 use crate::event::ProcessId;
 use crate::proto::content::Piece as Content;
-use crate::proto::{Outcome, RequestHead};
+use crate::proto::{ExchangeId, Fields, Outcome, RequestHead};
 use crate::semantics::dialect::DeltaKind;
 use crate::semantics::recognise::COMPATIBLE;
 use crate::semantics::thread::{Place, Question};
 use crate::semantics::{
-    Call, Delta, Dialect, Merge, Operation, Piece, Request, RequestView, Response, Target, openai,
-    provider_of, recognise,
+    Call, Delta, Dialect, Merge, Operation, Piece, Request, RequestView, Response, Target, Usage,
+    fetched, openai, provider_of, recognise,
 };
+use crate::stream::Origin;
 
 /// Of the answer to one call that are kept while it is put together.
 const MERGE_MAX: usize = 128 << 20;
@@ -39,6 +40,14 @@ pub struct Calling {
     thread: Option<Place>,
     retry: Option<Retry>,
     status: Option<u16>,
+    /// What the head of the answer says it took.
+    counted: Option<Usage>,
+    /// The number of an answer that is made in the background.
+    fetched: Option<String>,
+    /// What that answer was when it was asked for last.
+    awaited: Option<Response>,
+    /// Where it is asked for.
+    over: Option<(Origin, ExchangeId, Role)>,
     merge: Option<Box<dyn Merge>>,
     /// Pieces of the answer.
     pieces: usize,
@@ -58,13 +67,9 @@ impl Calling {
         body: Option<&Value>,
         process: ProcessId,
         shared: &mut Shared,
-    ) -> Option<Self> {
+    ) -> Option<Box<Self>> {
         let head = &half.head;
         let method = head.method.as_deref()?;
-        // No model is asked by another method, and a WebSocket begins with a GET.
-        if !method.eq_ignore_ascii_case("POST") {
-            return None;
-        }
         let (path, query) = path_of(head.target.as_deref()?);
         let host = head.authority.as_deref().map(host_of).unwrap_or_default();
         let view = RequestView {
@@ -75,6 +80,13 @@ impl Calling {
             fields: &head.fields,
             body,
         };
+        if let Some((dialect, target, id)) = fetched(&view) {
+            return Self::fetch((dialect, target), id, half, process, shared);
+        }
+        // No model is asked by another method, and a WebSocket begins with a GET.
+        if !method.eq_ignore_ascii_case("POST") {
+            return None;
+        }
         let (dialect, target) = recognise(&view)?;
         let request = dialect.request(&target, body.unwrap_or(&Value::Null));
         let question = digest(half);
@@ -82,7 +94,37 @@ impl Calling {
         calling.authority = head.authority.clone();
         calling.lacks = half.lacks.clone();
         calling.pace.began_ns = half.began_ns;
-        Some(calling)
+        Some(Box::new(calling))
+    }
+
+    /// The call whose answer is asked for by its number. If nobody saw the question, it is a call without one.
+    fn fetch(
+        (dialect, target): (&'static dyn Dialect, Target),
+        id: &str,
+        half: &Half<RequestHead>,
+        process: ProcessId,
+        shared: &mut Shared,
+    ) -> Option<Box<Self>> {
+        match shared.background.ask(process, id) {
+            Known::Elsewhere => None,
+            Known::Waits(calling) => Some(calling),
+            // A path of this form alone says little.
+            Known::Nothing if !id.starts_with("resp") => None,
+            Known::Nothing => {
+                shared.background.asked(process, id);
+                let (_, query) = path_of(half.head.target.as_deref()?);
+                let request = Request {
+                    stream: query.split('&').any(|pair| pair == "stream=true"),
+                    ..Request::default()
+                };
+                let question = digest(half);
+                let mut calling = Self::new(dialect, target, request, question, process, shared);
+                calling.authority = half.head.authority.clone();
+                calling.pace.began_ns = half.began_ns;
+                calling.fetched = Some(id.to_owned());
+                Some(Box::new(calling))
+            }
+        }
     }
 
     /// What a message of a WebSocket asks of a model; `None`: nothing. Codex speaks to OpenAI so.
@@ -95,6 +137,10 @@ impl Calling {
     ) -> Option<Self> {
         let body: Value = serde_json::from_slice(bytes).ok()?;
         let (path, _) = path_of(target.unwrap_or_default());
+        // Realtime calls have messages of this name too.
+        if target.is_some() && !path.trim_end_matches('/').ends_with("/responses") {
+            return None;
+        }
         let host = authority.map(host_of).unwrap_or_default();
         let provider = provider_of(&host, path).unwrap_or(COMPATIBLE);
         let target = Target {
@@ -142,6 +188,10 @@ impl Calling {
             authority: None,
             lacks: Vec::new(),
             status: None,
+            counted: None,
+            fetched: None,
+            awaited: None,
+            over: None,
             merge: None,
             pieces: 0,
             strange: 0,
@@ -180,13 +230,14 @@ impl Calling {
 
     /// All of the request has passed.
     pub fn sent(&mut self, at_ns: u64) {
-        self.pace.sent_ns = Some(at_ns);
+        self.pace.sent_ns.get_or_insert(at_ns);
     }
 
     /// The head of the answer is there.
-    pub fn answered(&mut self, status: Option<u16>, at_ns: u64) {
+    pub fn answered(&mut self, status: Option<u16>, fields: &Fields, at_ns: u64) {
         self.status = status;
-        self.pace.headers_ns = Some(at_ns);
+        self.counted = self.dialect.counted(fields);
+        self.pace.headers_ns.get_or_insert(at_ns);
     }
 
     /// No answer will come.
@@ -269,18 +320,27 @@ impl Calling {
         lacks: Vec<Lack>,
         at_ns: u64,
         shared: &mut Shared,
-    ) -> CallReport {
+    ) -> Option<CallReport> {
         // Some clients hang up behind the last word, and leave the rest of the framing unread.
         let is_final = self.is_final();
         self.share.set(0, &mut shared.room);
         let is_cut = |how: Outcome| matches!(how, Outcome::CutOff | Outcome::Reset(_));
         let cuts_nothing = is_final && answer.is_some_and(|(_, how)| is_cut(how));
         let merged = self.merge.take().map(Merge::finish);
-        let response = match (merged, answer) {
+        let mut response = match (merged, answer) {
             (Some(merged), _) => Some(merged),
             (None, Some((body, _))) => self.whole(body),
             (None, None) => None,
         };
+        if let Some(response) = &mut response
+            && response.error.is_none()
+        {
+            response.usage = response.usage.take().or(self.counted.take());
+        }
+        if self.is_to_come(response.as_ref()) {
+            self = self.wait(response.take(), shared)?;
+            return Some(self.unfetched(at_ns, shared));
+        }
         let outcome = match cuts_nothing {
             true => Some(Outcome::Complete),
             false => answer.map(|(_, outcome)| outcome),
@@ -288,6 +348,7 @@ impl Calling {
         if self.error.is_none() {
             self.error = self.fault(response.as_ref(), outcome);
         }
+        self.remember(response.as_ref(), shared);
         let history = &mut shared.history;
         if let Some(response) = &response {
             history.answer(self.process, self.name, response);
@@ -305,6 +366,16 @@ impl Calling {
                 bytes: None,
             });
         }
+        Some(self.told(response, incomplete, at_ns, shared))
+    }
+
+    fn told(
+        self,
+        response: Option<Response>,
+        incomplete: Vec<Lack>,
+        at_ns: u64,
+        shared: &mut Shared,
+    ) -> CallReport {
         let call = with_estimate(self.call(response));
         CallReport {
             name: self.name,
@@ -319,6 +390,94 @@ impl Calling {
             error: self.error,
             incomplete,
         }
+    }
+
+    /// The answer is made in the background, and was not there yet.
+    fn is_to_come(&self, response: Option<&Response>) -> bool {
+        if self.over.is_none() {
+            return false;
+        }
+        let is_awaited = response.is_some_and(|response| {
+            response.id.is_some() && self.dialect.is_awaited(&self.request, response)
+        });
+        // That one question for it failed says nothing of the answer.
+        let is_there =
+            response.is_some_and(|response| response.is_complete && response.error.is_none());
+        is_awaited || self.awaited.is_some() && !(is_there || self.has_failed(response))
+    }
+
+    /// The answer itself says that nothing will come of it.
+    fn has_failed(&self, response: Option<&Response>) -> bool {
+        let is_fine = self.status.is_none_or(|status| status < 400);
+        is_fine && response.is_some_and(|response| response.error.is_some())
+    }
+
+    /// That the answer was told, or may be asked for again.
+    fn remember(&self, response: Option<&Response>, shared: &mut Shared) {
+        let said = response.and_then(|response| response.id.as_deref());
+        let Some(id) = said.or(self.fetched.as_deref()) else {
+            return;
+        };
+        let is_told = response.is_some_and(|response| response.is_complete)
+            && self.status.is_none_or(|status| status < 400);
+        match is_told {
+            true if self.dialect.keeps_answers() => shared.background.told(self.process, id),
+            false if self.fetched.is_some() => shared.background.forget(self.process, id),
+            _ => {}
+        }
+    }
+
+    /// Waits for the client to ask for the answer; `Some`: too many do.
+    fn wait(
+        mut self: Box<Self>,
+        response: Option<Response>,
+        shared: &mut Shared,
+    ) -> Option<Box<Self>> {
+        self.pieces = 0;
+        self.strange = 0;
+        self.is_full = false;
+        self.error = None;
+        if let Some(response) = response.filter(|response| response.error.is_none()) {
+            self.fetched = response.id.clone().or(self.fetched);
+            self.awaited = Some(response);
+        }
+        let id = self.fetched.clone().unwrap_or_default();
+        shared.background.wait(self.process, &id, self).err()
+    }
+
+    /// The answer was not asked for as long as this was seen.
+    fn unfetched(mut self, at_ns: u64, shared: &mut Shared) -> CallReport {
+        self.error = Some("the answer was not there yet when it was asked for last".to_owned());
+        let (response, lacks) = (self.awaited.take(), std::mem::take(&mut self.lacks));
+        self.told(response, lacks, at_ns, shared)
+    }
+
+    /// Says that, where it was asked for last.
+    pub fn said_unfetched(mut self, shared: &mut Shared) -> Option<Said> {
+        let (origin, exchange, role) = self.over.take()?;
+        let report = self.unfetched(origin.ts_ns, shared);
+        Some(Said {
+            origin,
+            exchange,
+            role,
+            is_understood: true,
+            what: What::Call(Box::new(report)),
+        })
+    }
+
+    /// It is asked for there.
+    pub fn goes_over(&mut self, origin: Origin, exchange: ExchangeId, role: Role) {
+        self.over = Some((origin, exchange, role));
+    }
+
+    /// Which call it is.
+    pub fn name(&self) -> CallName {
+        self.name
+    }
+
+    /// Its question was told before.
+    pub fn is_fetched_again(&self) -> bool {
+        self.awaited.is_some()
     }
 
     /// An answer in one piece.
@@ -369,74 +528,6 @@ impl Calling {
                 Some("the stream ended before the answer did".to_owned())
             }
             _ => None,
-        }
-    }
-}
-
-/// How fast an answer comes.
-struct Pace {
-    began_ns: u64,
-    sent_ns: Option<u64>,
-    headers_ns: Option<u64>,
-    first_ns: Option<u64>,
-    last_ns: Option<u64>,
-    deltas: u64,
-    stalls: Vec<Stall>,
-}
-
-impl Pace {
-    fn new(began_ns: u64) -> Self {
-        Self {
-            began_ns,
-            sent_ns: None,
-            headers_ns: None,
-            first_ns: None,
-            last_ns: None,
-            deltas: 0,
-            stalls: Vec::new(),
-        }
-    }
-
-    fn ms(&self, at_ns: u64) -> f64 {
-        at_ns.saturating_sub(self.began_ns) as f64 / 1e6
-    }
-
-    /// Something new came.
-    fn heard(&mut self, at_ns: u64) {
-        self.deltas += 1;
-        self.first_ns.get_or_insert(at_ns);
-        if let Some(last) = self.last_ns.replace(at_ns) {
-            let ms = at_ns.saturating_sub(last) as f64 / 1e6;
-            if ms >= STALL_MS {
-                let at_ms = self.ms(last);
-                self.stall(Stall { at_ms, ms });
-            }
-        }
-    }
-
-    /// Keeps the longest.
-    fn stall(&mut self, stall: Stall) {
-        self.stalls.push(stall);
-        if self.stalls.len() > STALLS_MAX {
-            let shortest = self.stalls.iter().enumerate();
-            let shortest = shortest.min_by(|(_, a), (_, b)| a.ms.total_cmp(&b.ms));
-            if let Some((at, _)) = shortest {
-                self.stalls.remove(at);
-            }
-        }
-    }
-
-    fn timings(&self, end_ns: u64) -> Timings {
-        let ms = |at: Option<u64>| at.map(|at| self.ms(at));
-        Timings {
-            began_ns: self.began_ns,
-            request_sent_ms: ms(self.sent_ns),
-            headers_ms: ms(self.headers_ns),
-            first_token_ms: ms(self.first_ns),
-            last_token_ms: ms(self.last_ns),
-            end_ms: self.ms(end_ns),
-            deltas: self.deltas,
-            stalls: self.stalls.clone(),
         }
     }
 }
@@ -507,21 +598,5 @@ mod tests {
         assert_eq!(host_of("API.openai.com:443"), "api.openai.com");
         assert_eq!(host_of("[::1]:8080"), "[::1]");
         assert_eq!(host_of("[::1]"), "[::1]");
-    }
-
-    /// Stalls beyond the bound would push out longer ones.
-    #[test]
-    fn the_longest_stalls_are_kept() {
-        let mut pace = Pace::new(0);
-        let mut at = 0;
-        pace.heard(at);
-        for n in 1..=40_u64 {
-            at += n * 1_000_000_000;
-            pace.heard(at);
-        }
-        let timings = pace.timings(at);
-        assert_eq!(timings.stalls.len(), STALLS_MAX);
-        assert!(timings.stalls.iter().all(|stall| stall.ms >= 25_000.0));
-        assert_eq!(timings.deltas, 41);
     }
 }

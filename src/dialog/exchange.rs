@@ -58,6 +58,7 @@ pub struct Exchange {
 /// An answer that was told before the request was complete.
 struct Early {
     body: Body,
+    fields: Fields,
     status: Option<u16>,
     outcome: Outcome,
     lacks: Vec<Lack>,
@@ -167,7 +168,7 @@ impl Exchange {
     ) {
         self.look_at(false, at_ns, teller);
         if let Some(calling) = &mut self.reader.calling {
-            calling.answered(head.status, at_ns);
+            calling.answered(head.status, fields, at_ns);
         }
         if let State::Open(before) = &mut self.response {
             before.release(teller.shared);
@@ -294,8 +295,9 @@ impl Exchange {
     }
 
     fn end_call_of_messages(&mut self, at_ns: u64, teller: &mut Teller<'_>) {
-        if let Some(calling) = self.reader.calling.take() {
-            let report = calling.report(None, Vec::new(), at_ns, teller.shared);
+        if let Some(calling) = self.reader.calling.take()
+            && let Some(report) = calling.report(None, Vec::new(), at_ns, teller.shared)
+        {
             let report = What::Call(Box::new(report));
             teller.say(at_ns, self.id, self.role(), true, report);
         }
@@ -402,11 +404,13 @@ impl Exchange {
         let Some(mut calling) = self.reader.calling.take() else {
             return;
         };
-        calling.answered(early.status, early.began_ns);
+        calling.answered(early.status, &early.fields, early.began_ns);
         let answer = Some((&early.body, early.outcome));
         let report = calling.report(answer, early.lacks, early.ended_ns, teller.shared);
-        let report = What::Call(Box::new(report));
-        teller.say(teller.now_ns(), self.id, self.role(), true, report);
+        if let Some(report) = report {
+            let report = What::Call(Box::new(report));
+            teller.say(teller.now_ns(), self.id, self.role(), true, report);
+        }
     }
 
     fn end_response(&mut self, outcome: Outcome, at_ns: u64, teller: &mut Teller<'_>) {
@@ -438,7 +442,7 @@ impl Exchange {
         let is_understood = self.is_understood();
         let calling = self.reader.calling.take();
         let (id, role) = (self.id, self.role());
-        let report = calling.map(|calling| {
+        let report = calling.and_then(|calling| {
             let lacks = half.lacks.clone();
             calling.report(Some((&body, outcome)), lacks, at_ns, teller.shared)
         });
@@ -514,8 +518,9 @@ impl Exchange {
         if let Some(mut calling) = calling {
             calling.unanswered(&why);
             let lacks = lost.map(|_| lacks).unwrap_or_default();
-            let report = calling.report(None, lacks, at_ns, teller.shared);
-            teller.say(at_ns, id, role, true, What::Call(Box::new(report)));
+            if let Some(report) = calling.report(None, lacks, at_ns, teller.shared) {
+                teller.say(at_ns, id, role, true, What::Call(Box::new(report)));
+            }
         }
     }
 
@@ -535,7 +540,7 @@ impl Exchange {
         self.is_looked_at = true;
         let shared = &mut *teller.shared;
         let process = teller.origin.process;
-        let Some(calling) = Calling::recognise(half, body.as_ref(), process, shared) else {
+        let Some(mut calling) = Calling::recognise(half, body.as_ref(), process, shared) else {
             let (fields, body) = (&half.head.fields, half.body.whole());
             if let Some((talk, said)) = Talk::begin(fields, body, &mut teller.shared.sessions) {
                 self.mcp = Some(Box::new(talk));
@@ -543,9 +548,13 @@ impl Exchange {
             }
             return;
         };
-        let asked = calling.asked(half.body.decoded);
-        self.reader.calling = Some(Box::new(calling));
-        teller.tell(at_ns, self, What::Asked(Box::new(asked)));
+        calling.goes_over(teller.origin.clone(), self.id, self.role());
+        let is_new = !calling.is_fetched_again();
+        let asked = is_new.then(|| calling.asked(half.body.decoded));
+        self.reader.calling = Some(calling);
+        if let Some(asked) = asked {
+            teller.tell(at_ns, self, What::Asked(Box::new(asked)));
+        }
     }
 }
 
@@ -557,6 +566,7 @@ impl Early {
                 bytes: bytes.to_vec(),
                 ..*body
             },
+            fields: half.head.fields.clone(),
             status: half.head.status,
             outcome,
             lacks: half.lacks.clone(),

@@ -4,6 +4,7 @@
 //! No clock and no output: the same messages give the same sayings. What it holds is bounded; what is beyond the bounds is
 //! told as missing.
 
+mod background;
 mod body;
 mod call;
 mod conn;
@@ -11,16 +12,18 @@ mod exchange;
 pub mod fuzz;
 mod history;
 mod mcp;
+mod pace;
 mod room;
 pub mod said;
 
 use std::collections::HashMap;
 
-use crate::event::Direction;
+use crate::event::{Direction, ProcessId};
 use crate::proto::{Limits, Party};
 use crate::semantics::price::Prices;
 use crate::stream::{CloseReason, ConnName, Message, Origin};
 
+use background::Background;
 use conn::Conn;
 use history::History;
 use room::Room;
@@ -48,6 +51,7 @@ struct Shared {
     room: Room,
     counts: Counts,
     history: History,
+    background: Background,
     sessions: mcp::Sessions,
     /// Servers' names that the first requests of connections told.
     authorities: Vec<(ConnName, String)>,
@@ -146,6 +150,13 @@ impl Dialogs {
             | Message::Gap { origin: None, .. }
             | Message::Missed(_)
             | Message::Process(_) => Reading::Decoded,
+        }
+    }
+
+    /// This process, or all of them (`None`), will say nothing more: tells what still waits for that.
+    pub fn finish(&mut self, process: Option<ProcessId>, out: &mut Vec<Said>) {
+        for calling in self.shared.background.leave(process) {
+            out.extend(calling.said_unfetched(&mut self.shared));
         }
     }
 

@@ -1,8 +1,11 @@
+mod background;
+mod elsewhere;
 mod loss;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::call::Calling;
 use super::*;
 use crate::event::{Comm, Function, ProcessId, SocketNames, Trust};
 use crate::proto::Outcome;

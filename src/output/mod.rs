@@ -14,7 +14,7 @@ use crate::error::{Context, Result};
 use crate::event::block::Block;
 use crate::event::frame::{End, Frame};
 use crate::event::wire::{self, ConnState, Counter};
-use crate::event::{Caller, Event};
+use crate::event::{Caller, Event, ProcessId};
 use crate::redact::Redactor;
 use crate::semantics::price::Prices;
 use crate::sink::{Sink, View};
@@ -87,6 +87,15 @@ impl Printer {
             }
         }
         Ok(())
+    }
+
+    /// This process, or all of them (`None`), will say nothing more.
+    fn finish(&mut self, process: Option<ProcessId>) -> Result<()> {
+        let mut shown = Vec::new();
+        if !self.is_enough && self.sink.is_some() {
+            self.viewer.finish(process, &mut shown);
+        }
+        shown.into_iter().try_for_each(|shown| self.show(shown))
     }
 
     fn show(&mut self, shown: Shown<'_>) -> Result<()> {
@@ -272,6 +281,7 @@ impl Output {
     /// What a process lost at its very end shows in the kernel's table only.
     fn exit(&mut self, caller: &Caller, open: &[ConnState]) -> Result<()> {
         let told = self.exit_told(caller, open);
+        let told = told.and_then(|()| self.printer.finish(Some(caller.process)));
         self.processes.forget(caller.process);
         self.tracker.forget_process(caller.process);
         told
@@ -303,6 +313,7 @@ impl Output {
             let open = self.joiner.states(end.open.clone());
             let mut messages = self.tracker.finish(&open);
             self.printer.print(&mut messages)?;
+            self.printer.finish(None)?;
         }
         self.tell_losses(&end.counters)?;
         self.tell_unseen_losses()?;

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use crate::dialog::{Dialogs, Reading, Said, What};
+use crate::event::ProcessId;
 use crate::semantics::price::Prices;
 use crate::sink::View;
 use crate::stream::{ConnName, Message, Payload};
@@ -74,6 +75,14 @@ impl Viewer {
         }
         let view = self.view;
         let shown = said.into_iter().filter(|said| shows(view, said));
+        out.extend(shown.map(|said| Shown::Said(Box::new(said))));
+    }
+
+    /// This process, or all of them (`None`), will say nothing more.
+    pub fn finish(&mut self, process: Option<ProcessId>, out: &mut Vec<Shown<'_>>) {
+        let mut said = Vec::new();
+        self.dialogs.finish(process, &mut said);
+        let shown = said.into_iter().filter(|said| shows(self.view, said));
         out.extend(shown.map(|said| Shown::Said(Box::new(said))));
     }
 

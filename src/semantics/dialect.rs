@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::model::{Operation, Request, Response};
+use super::model::{Operation, Request, Response, Usage};
 use crate::proto::Fields;
 
 /// What is known of a request when its body is complete.
@@ -58,6 +58,26 @@ pub trait Dialect: Sync {
     /// is one that the agent gives to whatever it does at a time.
     fn keeps_conversations(&self) -> bool {
         false
+    }
+
+    /// The number of an answer that was asked for before, and that this request asks for. `None`: it is another request.
+    fn fetched<'r>(&self, _request: &RequestView<'r>) -> Option<&'r str> {
+        None
+    }
+
+    /// The provider keeps answers, for [`Dialect::fetched`].
+    fn keeps_answers(&self) -> bool {
+        false
+    }
+
+    /// An answer to this question says that it is yet to be made, in the background.
+    fn is_awaited(&self, _request: &Request, _response: &Response) -> bool {
+        false
+    }
+
+    /// Tokens that the head of an answer reports, for answers whose body reports none.
+    fn counted(&self, _head: &Fields) -> Option<Usage> {
+        None
     }
 
     /// For an answer in pieces.

@@ -11,6 +11,7 @@ pub mod dialect;
 mod functions;
 mod fuzz;
 pub mod gemini;
+pub mod generation;
 mod json;
 pub mod mcp;
 pub mod model;
@@ -20,6 +21,7 @@ pub mod parts;
 mod plain;
 pub mod price;
 pub mod recognise;
+pub mod replicate;
 pub mod rest;
 pub mod thread;
 #[cfg(feature = "tokens")]
@@ -30,4 +32,4 @@ pub mod walk;
 
 pub use dialect::{Delta, DeltaKind, Dialect, Merge, Piece, RequestView, Target};
 pub use model::{Call, Choice, Message, Operation, Part, Request, Response, Tool, Usage};
-pub use recognise::{provider_of, recognise};
+pub use recognise::{fetched, provider_of, recognise};

@@ -97,6 +97,9 @@ pub enum Part {
         id: Option<String>,
         /// What it gave.
         response: Value,
+        /// As in [`Part::ToolCallResponse`].
+        #[serde(default, skip_serializing_if = "is_false")]
+        is_error: bool,
     },
     /// Text.
     Text {

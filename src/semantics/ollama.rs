@@ -80,9 +80,15 @@ impl Dialect for Ollama {
     }
 }
 
-/// `/api/chat` is a common path: the messages must be some.
+/// `/api/chat` is a common path: the messages must be Ollama's, which say something or want tools to be called. Those that
+/// web pages send to their own servers have `parts` (Vercel's AI SDK).
 fn of_messages(value: &Value) -> bool {
-    let is_message = |one: &Value| one.get("role").is_some_and(Value::is_string);
+    let is_message = |one: &Value| {
+        let says = one.get("content").is_some_and(Value::is_string)
+            || one.get("tool_calls").is_some_and(Value::is_array)
+            || one.get("images").is_some_and(Value::is_array);
+        says && one.get("parts").is_none() && one.get("role").is_some_and(Value::is_string)
+    };
     value
         .as_array()
         .is_some_and(|list| list.iter().all(is_message))

@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::anthropic;
 use super::model::{Call, Usage};
 use crate::error::{Context, Error, Result};
 
@@ -29,7 +30,8 @@ pub struct Cost {
     pub usd: f64,
     /// Version of the table.
     pub table: String,
-    /// Entry of the table: provider and model, `openai/gpt-4o`.
+    /// Entry of the table: provider and model, `openai/gpt-4o`. Of a call for which more than one model was asked, that of
+    /// the one that answered.
     pub entry: String,
     /// The tokens were counted by us, not reported.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -144,7 +146,29 @@ impl Prices {
             "azure.ai.openai" => answered,
             _ => answered.or(asked),
         };
-        self.cost(&call.provider, model?, usage)
+        match iterations(&usage.reported) {
+            Some(iterations) => self.sum_of(&call.provider, model?, usage, &iterations),
+            None => self.cost(&call.provider, model?, usage),
+        }
+    }
+
+    /// What these parts of a call cost, each with the model that it names, else with this one.
+    fn sum_of(&self, provider: &str, model: &str, usage: &Usage, parts: &[&Value]) -> Option<Cost> {
+        if has_surcharge(&usage.reported) {
+            return None;
+        }
+        let nothing = Usage {
+            input_tokens: Some(0),
+            output_tokens: Some(0),
+            ..Usage::default()
+        };
+        let mut sum = self.cost(provider, model, &nothing)?;
+        for part in parts {
+            let named = part.get("model").and_then(Value::as_str);
+            let part = anthropic::usage(part)?;
+            sum.usd += self.cost(provider, named.unwrap_or(model), &part)?.usd;
+        }
+        Some(sum)
     }
 
     /// What these tokens cost with this model. `None`: see the top of this file.
@@ -236,6 +260,14 @@ fn sum(rates: &Rates, usage: &Usage) -> Option<f64> {
         .map(|(tokens, price)| Some(tokens as f64 * price?))
         .sum();
     Some(millionths? / PER)
+}
+
+/// Where Anthropic asks more than one model for an answer (an advisor), or the same for more than the answer (to compact the
+/// conversation), its totals count only the answer. `None`: the totals count all.
+fn iterations(reported: &Value) -> Option<Vec<&Value>> {
+    let list = reported.get("iterations")?.as_array()?;
+    let is_answer = |one: &Value| one.get("type").is_none_or(|kind| kind == "message");
+    (!list.iter().all(is_answer)).then(|| list.iter().collect())
 }
 
 /// Anthropic says `cache_creation.ephemeral_1h_input_tokens`, Bedrock's Converse `cacheDetails` with a `ttl` each.

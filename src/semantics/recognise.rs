@@ -3,7 +3,7 @@
 
 use super::dialect::{Dialect, Piece, RequestView, Target};
 use super::model::Operation;
-use super::{anthropic, bedrock, cohere, gemini, ollama, openai};
+use super::{anthropic, bedrock, cohere, gemini, generation, ollama, openai, replicate};
 
 /// Provider of a server that is spoken to like OpenAI, but that nobody here knows: a proxy, or a model on a machine of
 /// one's own. OpenTelemetry has no name for these, and `openai` would be a guess.
@@ -16,6 +16,7 @@ pub static DIALECTS: &[&dyn Dialect] = &[
     &gemini::GENERATE,
     &gemini::STREAM_GENERATE,
     &gemini::EMBED,
+    &gemini::PICTURE,
     &gemini::INTERACTIONS,
     &bedrock::CONVERSE,
     &bedrock::CONVERSE_STREAM,
@@ -30,12 +31,28 @@ pub static DIALECTS: &[&dyn Dialect] = &[
     &openai::Embeddings,
     &openai::Images,
     &openai::Threads,
+    &generation::GENERATION,
+    &replicate::REPLICATE,
 ];
 
 /// The dialect of a request, and what it is for. `None`: it is no call of a model, as far as we know.
 pub fn recognise(view: &RequestView<'_>) -> Option<(&'static dyn Dialect, Target)> {
     let mut dialects = DIALECTS.iter().copied();
     dialects.find_map(|dialect| Some((dialect, dialect.claims(view)?)))
+}
+
+/// The dialect of a request for an answer that was asked for before, what that is for, and its number.
+pub fn fetched<'r>(view: &RequestView<'r>) -> Option<(&'static dyn Dialect, Target, &'r str)> {
+    let mut dialects = DIALECTS.iter().copied();
+    let (dialect, id) = dialects.find_map(|dialect| Some((dialect, dialect.fetched(view)?)))?;
+    let target = Target {
+        provider: provider_of(view.host, view.path)
+            .unwrap_or(COMPATIBLE)
+            .to_owned(),
+        operation: Operation::Chat,
+        model: None,
+    };
+    Some((dialect, target, id))
 }
 
 /// Hosts (a name and all that ends in a dot and it) and their providers, named as in `gen_ai.provider.name` of
@@ -46,6 +63,7 @@ const PROVIDERS: &[(&str, &str)] = &[
     ("aliyuncs.com", "alibaba_cloud"),
     ("anthropic.com", "anthropic"),
     ("anyscale.com", "anyscale"),
+    ("azuredatabricks.net", "databricks"),
     ("baseten.co", "baseten"),
     ("cerebras.ai", "cerebras"),
     ("chatgpt.com", "openai"),
@@ -100,11 +118,15 @@ const PROVIDERS: &[(&str, &str)] = &[
 /// knows.
 pub fn provider_of(host: &str, path: &str) -> Option<&'static str> {
     // A resource of Azure answers for several of its services.
-    if path.contains("/openai/deployments/") {
+    let is_openai = is_of(host, "azure.com") && path.starts_with("/openai/");
+    if is_openai || path.contains("/openai/deployments/") {
         return Some("azure.ai.openai");
     }
     if is_bedrock(host) {
         return Some("aws.bedrock");
+    }
+    if is_sagemaker(host) {
+        return Some("aws.sagemaker");
     }
     let mut known = PROVIDERS.iter();
     // Vertex has a host for each region: `us-central1-aiplatform.googleapis.com`.
@@ -116,9 +138,18 @@ pub fn provider_of(host: &str, path: &str) -> Option<&'static str> {
 }
 
 /// `bedrock-runtime.us-east-1.amazonaws.com`, and its kin.
-fn is_bedrock(host: &str) -> bool {
-    let is_aws = is_of(host, "amazonaws.com") || is_of(host, "amazonaws.com.cn");
-    is_aws && host.split('.').any(|label| label.starts_with("bedrock"))
+pub(super) fn is_bedrock(host: &str) -> bool {
+    is_aws(host) && host.split('.').any(|label| label.starts_with("bedrock"))
+}
+
+fn is_sagemaker(host: &str) -> bool {
+    let mut labels = host.split('.');
+    let runs = |label: &str| label.starts_with("runtime");
+    is_aws(host) && labels.next().is_some_and(runs) && labels.next() == Some("sagemaker")
+}
+
+fn is_aws(host: &str) -> bool {
+    is_of(host, "amazonaws.com") || is_of(host, "amazonaws.com.cn") || is_of(host, "api.aws")
 }
 
 fn is_of(host: &str, name: &str) -> bool {

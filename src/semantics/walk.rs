@@ -155,7 +155,7 @@ impl Part {
                 visitor.name(name);
                 visitor.json(arguments);
             }
-            Self::ServerToolCallResponse { id, response } => {
+            Self::ServerToolCallResponse { id, response, .. } => {
                 names([id], visitor);
                 visitor.json(response);
             }

@@ -187,6 +187,7 @@ pub fn answered(body: &Value, facts: &mut Facts) {
     let input = count("input_tokens").unwrap()
         + cached.unwrap_or(0)
         + count("cache_creation_input_tokens").unwrap_or(0);
-    facts.usage = Some([Some(input), count("output_tokens"), cached, None]);
+    let thought = body["usage"]["output_tokens_details"]["thinking_tokens"].as_u64();
+    facts.usage = Some([Some(input), count("output_tokens"), cached, thought]);
     facts.reported = Some(body["usage"].clone());
 }

@@ -20,11 +20,13 @@ mod cohere;
 mod exchange;
 mod facts;
 mod gemini;
+mod generation;
 mod made;
 mod ollama;
 mod openai;
 mod plain;
 mod restream;
+mod shapes;
 #[path = "../support/mod.rs"]
 mod support;
 mod vanished;
@@ -64,6 +66,7 @@ const FAMILIES: &[Family] = &[
     gemini::EMBED,
     gemini::GENERATE,
     gemini::INTERACTIONS,
+    generation::GENERATION,
     ollama::CHAT,
     ollama::EMBED,
     ollama::GENERATE,

@@ -68,6 +68,10 @@ pub const EMBEDDINGS: Family = Family {
         let body = exchange.response_json().unwrap();
         whole(&body, exchange.status, &mut facts);
         facts.results = body["data"].as_array().map(|data| data.len() as u64);
+        // Voyage reports the total alone.
+        if let Some([input @ None, None, ..]) = &mut facts.usage {
+            *input = body["usage"]["total_tokens"].as_u64();
+        }
         facts
     },
     pieces: Exchange::events,

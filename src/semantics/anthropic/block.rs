@@ -51,9 +51,16 @@ fn known(block: &Value) -> Option<Part> {
         _ if kind.ends_with("_tool_result") => Part::ServerToolCallResponse {
             id: fields.string("tool_use_id"),
             response: result(fields.take("content")),
+            is_error: fields.truth("is_error").unwrap_or(false) || says_error(block),
         },
         _ => return None,
     })
+}
+
+/// Tools of Anthropic's say it in what they give: `web_search_tool_result_error`, …
+fn says_error(block: &Value) -> bool {
+    let kind = json::text_at(block, &["content", "type"]);
+    kind.is_some_and(|kind| kind.ends_with("_tool_result_error"))
 }
 
 /// Pictures and documents: the data, where they are, a file, or text.

@@ -12,7 +12,8 @@ use super::dialect::{Dialect, Merge, RequestView, Target};
 use super::json;
 use super::model::{Choice, Message, Operation, Part, Request, Response, Tool, Usage};
 use super::parts;
-use super::rest::Rest;
+use super::recognise::provider_of;
+use super::rest::{Leftovers, Rest};
 
 pub use complete::Complete;
 pub(super) use stream::MessageMerge;
@@ -21,6 +22,10 @@ pub(super) use stream::MessageMerge;
 pub static MESSAGES: Messages = Messages;
 /// The API before it.
 pub static COMPLETE: Complete = Complete;
+
+/// Provider of a server that is spoken to like Anthropic, but that nobody here knows, as
+/// [`super::recognise::COMPATIBLE`] is of one that is spoken to like OpenAI.
+pub const COMPATIBLE: &str = "anthropic_compatible";
 
 /// See [`MESSAGES`].
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +51,7 @@ impl Dialect for Messages {
         let path = request.path.trim_end_matches('/');
         let here = path.ends_with("/v1/messages") || (says_so && path.ends_with("/messages"));
         (here && is_shaped(request)).then(|| Target {
-            provider: provider(request.host).into(),
+            provider: provider(request).into(),
             operation: Operation::Chat,
             model: None,
         })
@@ -65,11 +70,12 @@ impl Dialect for Messages {
     }
 }
 
-/// `…/publishers/anthropic/models/{model}:rawPredict`, or `:streamRawPredict`.
+/// `…/publishers/anthropic/models/{model}:rawPredict`, or `:streamRawPredict`. One of its models counts tokens.
 fn vertex_model(path: &str) -> Option<&str> {
     let (_, rest) = path.split_once("/publishers/anthropic/models/")?;
     let (model, verb) = rest.rsplit_once(':')?;
-    matches!(verb, "rawPredict" | "streamRawPredict").then_some(model)
+    let asks = matches!(verb, "rawPredict" | "streamRawPredict");
+    (asks && model != "count-tokens").then_some(model)
 }
 
 fn is_shaped(request: &RequestView<'_>) -> bool {
@@ -80,24 +86,13 @@ fn is_shaped(request: &RequestView<'_>) -> bool {
     messages.is_some_and(|list| list.iter().all(|message| message.get("role").is_some()))
 }
 
-/// Who offers Anthropic's API besides Anthropic.
-fn provider(host: &str) -> &'static str {
-    const OTHERS: &[(&str, &str)] = &[
-        ("azure.com", "azure.ai.inference"),
-        ("deepseek.com", "deepseek"),
-        ("minimax.io", "minimax"),
-        ("moonshot.ai", "moonshot_ai"),
-        ("moonshot.cn", "moonshot_ai"),
-        ("openrouter.ai", "openrouter"),
-        ("x.ai", "x_ai"),
-        ("z.ai", "z_ai"),
-    ];
-    let is_of = |domain: &str| {
-        host.strip_suffix(domain)
-            .is_some_and(|sub| sub.is_empty() || sub.ends_with('.'))
-    };
-    let other = OTHERS.iter().find(|(domain, _)| is_of(domain));
-    other.map_or("anthropic", |(_, name)| name)
+/// Who offers this API: a resource of Azure that has OpenAI's models too has those of others under this name.
+fn provider(request: &RequestView<'_>) -> &'static str {
+    match provider_of(request.host, request.path) {
+        Some("azure.ai.openai") => "azure.ai.inference",
+        Some(provider) => provider,
+        None => COMPATIBLE,
+    }
 }
 
 pub(super) fn request(target: &Target, body: &Value) -> Request {
@@ -184,6 +179,7 @@ pub(super) fn response(status: u16, body: &Value) -> Response {
     };
     let role = fields.text("role").unwrap_or("assistant");
     let said = fields.take("content");
+    fields.keep("content", said.map(left_of_blocks).unwrap_or_default());
     response.choices.push(Choice {
         index: 0,
         message: Message::new(role, said.map(content).unwrap_or_default()),
@@ -193,7 +189,22 @@ pub(super) fn response(status: u16, body: &Value) -> Response {
     response
 }
 
-fn usage(value: &Value) -> Option<Usage> {
+/// Of blocks: whose tool is called, and who calls it if that is not the model.
+fn left_of_blocks(content: &Value) -> Leftovers {
+    let mut leftovers = Leftovers::default();
+    let blocks = content.as_array().into_iter().flatten();
+    for (index, block) in (0..).zip(blocks) {
+        let kept = ["caller", "server_name"].into_iter().filter_map(|name| {
+            let value = block.get(name).filter(|value| !value.is_null())?;
+            let says_nothing = value.get("type").is_some_and(|kind| kind == "direct");
+            (!says_nothing).then(|| (name.to_owned(), value.clone()))
+        });
+        leftovers.add(index, kept.collect());
+    }
+    leftovers
+}
+
+pub(super) fn usage(value: &Value) -> Option<Usage> {
     let cache_read = json::count(value, "cache_read_input_tokens");
     let cache_write = json::count(value, "cache_creation_input_tokens");
     Some(Usage {
@@ -201,6 +212,9 @@ fn usage(value: &Value) -> Option<Usage> {
         output_tokens: json::count(value, "output_tokens"),
         cache_read_tokens: cache_read,
         cache_write_tokens: cache_write,
+        reasoning_tokens: value
+            .pointer("/output_tokens_details/thinking_tokens")
+            .and_then(json::whole),
         ..json::reported(value)?
     })
 }

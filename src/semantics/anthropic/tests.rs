@@ -209,7 +209,7 @@ fn only_messages_are_claimed() {
     );
     assert_eq!(
         claim("gateway.example", "/llm/v1/messages", &[], &body),
-        anthropic
+        Some((COMPATIBLE.into(), None))
     );
     assert_eq!(
         claim("api.deepseek.com", "/anthropic/v1/messages", &[], &body),

@@ -74,13 +74,18 @@ fn tool_result(mut fields: Rest<'_>) -> Option<Part> {
         _ => content.clone(),
     });
     let response = contents.collect();
+    let is_error = fields.text("status") == Some("error");
     Some(match fields.text("type") {
-        Some(_) => Part::ServerToolCallResponse { id, response },
+        Some(_) => Part::ServerToolCallResponse {
+            id,
+            response,
+            is_error,
+        },
         None => Part::ToolCallResponse {
             id,
             name: None,
             response,
-            is_error: fields.text("status") == Some("error"),
+            is_error,
         },
     })
 }

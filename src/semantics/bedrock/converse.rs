@@ -171,8 +171,9 @@ struct Block {
 }
 
 impl Merge for ConverseMerge {
+    /// What it took is said behind the end.
     fn is_final(&self) -> bool {
-        self.ended
+        self.ended && self.whole.contains_key("usage")
     }
 
     fn piece(&mut self, piece: &Piece<'_>, out: Out<'_>) -> bool {

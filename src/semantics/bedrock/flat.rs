@@ -9,6 +9,7 @@ use super::super::dialect::{DeltaKind, Merge, Out, Piece, Target, say_of};
 use super::super::functions;
 use super::super::json;
 use super::super::model::{Choice, Message, Part, Request, Response, Usage};
+use super::super::openai;
 use super::super::parts;
 use super::super::rest::{Leftovers, Rest};
 
@@ -117,7 +118,10 @@ pub(super) fn response(body: &Value) -> Response {
     };
     let usage = fields.take("usage");
     response.usage = usage
-        .and_then(|usage| counted(usage, usage))
+        .and_then(|usage| match usage.get("prompt_tokens") {
+            Some(_) => openai::counted(usage),
+            None => counted(usage, usage),
+        })
         .or_else(|| counted(body, &Value::Null));
     fields.skip(COUNTS);
     fields.skip(&["object"]);

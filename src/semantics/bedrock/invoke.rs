@@ -9,11 +9,13 @@ use super::super::anthropic::{self, MessageMerge};
 use super::super::cohere;
 use super::super::dialect::{Dialect, Merge, Out, Piece, RequestView, Target};
 use super::super::json;
-use super::super::model::{Operation, ProviderError, Request, Response};
+use super::super::model::{Operation, ProviderError, Request, Response, Usage};
 use super::super::plain::{Said, Text};
+use super::super::recognise::is_bedrock;
 use super::converse::{self, ConverseMerge};
 use super::flat::{self, FlatMerge};
 use super::{Frame, Way};
+use crate::proto::Fields;
 
 /// See [`super::INVOKE`] and [`super::INVOKE_STREAM`].
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +27,7 @@ impl Dialect for Invoke {
     }
 
     fn claims(&self, request: &RequestView<'_>) -> Option<Target> {
-        let target = self.0.target(request)?;
+        let target = self.0.target(request).filter(|_| is_bedrocks(request))?;
         let operation = request.body.map_or(Operation::Chat, operation);
         Some(Target {
             operation,
@@ -74,9 +76,55 @@ impl Dialect for Invoke {
         }
     }
 
+    fn counted(&self, head: &Fields) -> Option<Usage> {
+        let named = |name: &str| {
+            let name = format!("x-amzn-bedrock-{name}-token-count");
+            let count = head.get(&name)?.trim().parse::<u64>().ok()?;
+            Some((name, count))
+        };
+        usage(["input", "output", "cache-read-input", "cache-write-input"].map(named))
+    }
+
     fn merge(&self, _target: &Target) -> Box<dyn Merge> {
         Box::new(InvokeMerge::default())
     }
+}
+
+/// `/model/{any}/invoke` may be a server of anybody's: it is Bedrock's by its host, by its signature, or by a body that only
+/// Bedrock takes.
+fn is_bedrocks(request: &RequestView<'_>) -> bool {
+    let signature = request.fields.get("authorization").unwrap_or_default();
+    let is_signed = signature.starts_with("AWS4-") && signature.contains("/bedrock/aws4_request");
+    let is_shaped = |body: &Value| {
+        let has = |name: &str| body.get(name).is_some();
+        let only_here = [
+            "anthropic_version",
+            "imageGenerationConfig",
+            "inputText",
+            "text_prompts",
+            "textGenerationConfig",
+        ];
+        only_here.into_iter().any(has) || is_converse(body) || has("texts") && has("input_type")
+    };
+    is_bedrock(request.host) || is_signed || request.body.is_some_and(is_shaped)
+}
+
+/// Of counts by their names: input, output, and of the input what came from a cache and what went into it.
+fn usage(counts: [Option<(String, u64)>; 4]) -> Option<Usage> {
+    let [input, output, read, written] = counts.each_ref().map(|count| Some(count.as_ref()?.1));
+    if input.is_none() && output.is_none() {
+        return None;
+    }
+    let reported = counts.into_iter().flatten();
+    let reported = reported.map(|(name, count)| (name, Value::from(count)));
+    Some(Usage {
+        input_tokens: json::sum(&[input, read, written]),
+        output_tokens: output,
+        cache_read_tokens: read,
+        cache_write_tokens: written,
+        reported: Value::Object(reported.collect()),
+        ..Usage::default()
+    })
 }
 
 /// Amazon's own models take what Converse takes.
@@ -111,6 +159,8 @@ fn operation(body: &Value) -> Operation {
 #[derive(Default)]
 pub(super) struct InvokeMerge {
     inner: Option<Inner>,
+    /// What Bedrock itself has counted, said with the last event.
+    counted: Option<Usage>,
     error: Option<ProviderError>,
 }
 
@@ -143,6 +193,7 @@ impl Merge for InvokeMerge {
             Some(Inner::Other(merge)) => merge.finish(),
             None => Response::default(),
         };
+        response.usage = response.usage.or(self.counted);
         if let Some(error) = self.error {
             response.error = Some(error);
             response.is_complete = false;
@@ -158,6 +209,8 @@ impl Merge for InvokeMerge {
         }
     }
 }
+
+const METRICS: &str = "amazon-bedrock-invocationMetrics";
 
 /// What nearly all events are.
 #[derive(Deserialize)]
@@ -186,6 +239,9 @@ impl InvokeMerge {
     }
 
     fn event(&mut self, event: &[u8], out: Out<'_>) -> bool {
+        if memchr::memmem::find(event, METRICS.as_bytes()).is_some() {
+            self.count(event);
+        }
         if self.inner.is_none() {
             let Ok(first) = serde_json::from_slice::<Value>(event) else {
                 return false;
@@ -197,6 +253,19 @@ impl InvokeMerge {
             Some(Inner::Other(merge)) => merge.piece(&Piece::Json(event), out),
             None => false,
         }
+    }
+}
+
+impl InvokeMerge {
+    fn count(&mut self, event: &[u8]) {
+        let event = serde_json::from_slice::<Value>(event).unwrap_or_default();
+        let named = |name: &str| {
+            let name = format!("{name}TokenCount");
+            let count = json::count(event.get(METRICS)?, &name)?;
+            Some((name, count))
+        };
+        let counted = usage(["input", "output", "cacheReadInput", "cacheWriteInput"].map(named));
+        self.counted = counted.or(self.counted.take());
     }
 }
 
@@ -224,7 +293,7 @@ fn converse_event(merge: &mut ConverseMerge, event: &[u8], out: Out<'_>) -> bool
     for (name, value) in &fields {
         if CONVERSE_EVENTS.contains(&name.as_str()) {
             known |= merge.event(name, value, out);
-        } else if name != "amazon-bedrock-invocationMetrics" {
+        } else if name != METRICS {
             merge.keep(name, value);
         }
     }

@@ -2,7 +2,7 @@ use base64::Engine;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::super::dialect::Dialect;
+use super::super::dialect::{Dialect, Piece};
 use super::super::trial::{self, Said};
 use super::*;
 
@@ -295,4 +295,37 @@ fn usual_events_are_plain() {
         let piece = Piece::Json(text.as_bytes());
         assert!(piece.read::<converse::Plain<'_>>().is_some(), "{text}");
     }
+}
+
+/// A stream that is cut off before it says what it took looks whole.
+#[test]
+fn the_end_is_behind_what_it_took() {
+    let mut merge = CONVERSE_STREAM.merge(&target());
+    let mut ends = |kind: &str, payload: Value| {
+        let payload = payload.to_string();
+        let piece = Piece::Aws {
+            kind,
+            class: "event",
+            payload: payload.as_bytes(),
+        };
+        merge.piece(&piece, &mut drop);
+        merge.is_final()
+    };
+    assert!(!ends("messageStart", json!({"role": "assistant"})));
+    assert!(!ends("messageStop", json!({"stopReason": "end_turn"})));
+    let usage = json!({"inputTokens": 3, "outputTokens": 1});
+    assert!(ends("metadata", json!({"usage": usage})));
+}
+
+/// What a model of OpenAI's took from a cache, and thought, is not told on Bedrock.
+#[test]
+fn openais_usage_is_whole() {
+    let body = json!({"choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "a"}}],
+        "usage": {"prompt_tokens": 17, "completion_tokens": 5, "total_tokens": 22,
+            "prompt_tokens_details": {"cached_tokens": 4}, "completion_tokens_details": {"reasoning_tokens": 2}}});
+    let usage = INVOKE.response(&target(), 200, &body).usage.unwrap();
+    assert_eq!(
+        (usage.cache_read_tokens, usage.reasoning_tokens),
+        (Some(4), Some(2))
+    );
 }

@@ -200,9 +200,13 @@ fn usage(value: &Value) -> Option<Usage> {
             names.iter().find_map(|name| value.get(name))
         });
     reported?;
+    let output = count(&["output_tokens"]);
+    let input = count(&["input_tokens", "prompt_tokens"]);
+    // Some report the total alone (Voyage, Jina).
+    let total = || count(&["total_tokens"]).filter(|_| output.is_none());
     Some(Usage {
-        input_tokens: count(&["input_tokens", "prompt_tokens"]),
-        output_tokens: count(&["output_tokens"]),
+        input_tokens: input.or_else(total),
+        output_tokens: output,
         cache_read_tokens: count(&["cached_tokens"]),
         ..json::reported(value)?
     })

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::super::dialect::{Dialect, Merge, RequestView, Target};
 use super::super::json;
-use super::super::model::{Message, Operation, Request, Response};
+use super::super::model::{Message, Operation, Request, Response, Usage};
 use super::super::rest::Rest;
 use super::stream::GenerateMerge;
 
@@ -22,7 +22,10 @@ impl Dialect for Embed {
         let (provider, model) = super::endpoint(request, &verbs)?;
         let predicts = request.path.ends_with("predict");
         let shaped = match request.body {
-            Some(body) if predicts => of_texts(body),
+            // Endpoints of one's own predict anything.
+            Some(body) if predicts => {
+                request.path.contains("/publishers/google/models/") && of_texts(body)
+            }
             Some(body) => body.get("content").is_some() || body.get("requests").is_some(),
             None => !predicts,
         };
@@ -72,9 +75,10 @@ impl Dialect for Embed {
         let one = fields.take("embedding").map(|_| 1);
         let lists = ["embeddings", "predictions"];
         let many = lists.iter().find_map(|name| fields.list(name));
+        let reported = fields.take("usageMetadata").and_then(super::usage);
         Response {
             results: one.or(many.map(|list| list.len() as u64)),
-            usage: fields.take("usageMetadata").and_then(super::usage),
+            usage: reported.or_else(|| counted(many.unwrap_or_default())),
             extra: fields.left(),
             is_complete: true,
             ..Response::default()
@@ -85,6 +89,21 @@ impl Dialect for Embed {
     fn merge(&self, _target: &Target) -> Box<dyn Merge> {
         Box::new(GenerateMerge::default())
     }
+}
+
+/// Vertex AI counts the tokens of each text: `embeddings.statistics.token_count`.
+fn counted(predictions: &[Value]) -> Option<Usage> {
+    let counts = predictions.iter().filter_map(|one| {
+        let count = one.pointer("/embeddings/statistics/token_count");
+        count.and_then(json::whole)
+    });
+    let counts: Vec<u64> = counts.collect();
+    let sum = counts.iter().copied().reduce(u64::saturating_add)?;
+    Some(Usage {
+        input_tokens: Some(sum),
+        reported: Value::Object(Map::from_iter([("token_count".to_owned(), counts.into())])),
+        ..Usage::default()
+    })
 }
 
 /// Whether all that is asked for is texts (other models predict other things).

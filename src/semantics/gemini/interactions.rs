@@ -68,10 +68,32 @@ impl Dialect for Interactions {
         response(status, body)
     }
 
+    fn fetched<'r>(&self, request: &RequestView<'r>) -> Option<&'r str> {
+        let (place, id) = match request.method {
+            "GET" => request.path.rsplit_once('/')?,
+            "POST" => request.path.strip_suffix("/cancel")?.rsplit_once('/')?,
+            _ => return None,
+        };
+        (place.ends_with("/interactions") && !id.is_empty()).then_some(id)
+    }
+
+    fn keeps_answers(&self) -> bool {
+        true
+    }
+
+    fn is_awaited(&self, request: &Request, response: &Response) -> bool {
+        let status = response.extra.get("status");
+        let is_background = request.parameters.get("background") == Some(&Value::Bool(true));
+        is_background && status.is_some_and(|status| status == IN_PROGRESS)
+    }
+
     fn merge(&self, _target: &Target) -> Box<dyn Merge> {
         Box::new(InteractionMerge::default())
     }
 }
+
+/// The answer is made in the background.
+const IN_PROGRESS: &str = "in_progress";
 
 /// A turn with a role, a step, or bare content, which the user says.
 fn input(messages: &mut Vec<Message>, value: &Value) {
@@ -165,6 +187,7 @@ fn known(content: &Value) -> Option<Part> {
             (_, Some(_)) => Part::ServerToolCallResponse {
                 id: fields.string("call_id"),
                 response: fields.take("result").cloned().unwrap_or_default(),
+                is_error: fields.truth("is_error").unwrap_or(false),
             },
             _ => return None,
         },
@@ -200,18 +223,24 @@ fn response(status: u16, body: &Value) -> Response {
         each_part(step, &mut |part| message.parts.push(part));
     }
     let error = fields.take("error").filter(|error| !error.is_null());
+    let is_awaited = fields
+        .peek("status")
+        .is_some_and(|status| status == IN_PROGRESS);
     Response {
         id: fields.string("id"),
         model: fields.string("model").or_else(|| fields.string("agent")),
         choices: vec![Choice {
             index: 0,
             message,
-            finish_reason: fields.string("status"),
+            finish_reason: match is_awaited {
+                true => None,
+                false => fields.string("status"),
+            },
         }],
         usage: fields.take("usage").and_then(usage),
         error: error.map(json::error),
         extra: fields.left(),
-        is_complete: true,
+        is_complete: !is_awaited,
         ..Response::default()
     }
 }

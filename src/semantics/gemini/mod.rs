@@ -1,10 +1,11 @@
 //! Google's Gemini: `generateContent` and `streamGenerateContent` (<https://ai.google.dev/api/generate-content>, v1 and
 //! v1beta), the same on Vertex AI and, wrapped once more, at Code Assist (`v1internal`, which the Gemini CLI calls),
-//! embeddings, and the Interactions API. Counting tokens is not a call.
+//! embeddings, pictures, and the Interactions API. Counting tokens is not a call.
 
 mod embed;
 mod interactions;
 mod part;
+mod picture;
 mod stream;
 
 use serde_json::{Map, Value};
@@ -17,6 +18,7 @@ use super::rest::Rest;
 
 pub use embed::Embed;
 pub use interactions::Interactions;
+pub use picture::Picture;
 
 /// Answers in one piece.
 pub static GENERATE: Generate = Generate { stream: false };
@@ -24,6 +26,8 @@ pub static GENERATE: Generate = Generate { stream: false };
 pub static STREAM_GENERATE: Generate = Generate { stream: true };
 /// Embeddings.
 pub static EMBED: Embed = Embed;
+/// Pictures.
+pub static PICTURE: Picture = Picture;
 /// The Interactions API.
 pub static INTERACTIONS: Interactions = Interactions;
 
@@ -286,6 +290,7 @@ pub fn fuzz_gemini(data: &[u8]) {
     super::fuzz::merge(Box::new(interactions::InteractionMerge::default()), data);
     super::fuzz::whole(&STREAM_GENERATE, data);
     super::fuzz::whole(&EMBED, data);
+    super::fuzz::whole(&PICTURE, data);
     super::fuzz::whole(&INTERACTIONS, data);
 }
 

@@ -71,10 +71,28 @@ fn known(value: &Value) -> Option<Part> {
             arguments: code.clone(),
         });
     }
+    if let Some(call) = inner("toolCall", "tool_call") {
+        let mut call = Rest::of(call);
+        return Some(Part::ServerToolCall {
+            id: call.string("id"),
+            name: super::either(&mut call, "toolType", "tool_type")?
+                .as_str()?
+                .to_owned(),
+            arguments: call.take("args").cloned().unwrap_or_default(),
+        });
+    }
+    if let Some(answer) = inner("toolResponse", "tool_response") {
+        return Some(Part::ServerToolCallResponse {
+            id: json::text_at(answer, &["id"]).map(str::to_owned),
+            response: answer.get("response").cloned().unwrap_or_default(),
+            is_error: false,
+        });
+    }
     let result = inner("codeExecutionResult", "code_execution_result")?;
     Some(Part::ServerToolCallResponse {
         id: json::text_at(result, &["id"]).map(str::to_owned),
         response: result.clone(),
+        is_error: json::text_at(result, &["outcome"]).is_some_and(|word| word != "OUTCOME_OK"),
     })
 }
 

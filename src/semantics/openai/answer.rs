@@ -14,8 +14,13 @@ pub const OF_ONE_FORM: [&str; 3] = ["object", "obfuscation", "p"];
 pub fn read(status: u16, body: &Value, message: fn(&mut Rest<'_>) -> Message) -> Response {
     let mut rest = rest_of(body);
     rest.skip(&OF_ONE_FORM);
-    let choices = choices(&mut rest, message);
-    finish(status, rest, choices)
+    let mut of_choice = None;
+    let choices = choices(&mut rest, message, &mut of_choice);
+    let response = finish(status, rest, choices);
+    Response {
+        usage: response.usage.or(of_choice),
+        ..response
+    }
 }
 
 /// The body's members; Google wraps errors into an array of one. Anything else is kept as `body`.
@@ -45,13 +50,22 @@ pub fn finish(status: u16, mut rest: Rest<'_>, choices: Vec<Choice>) -> Response
     }
     Response {
         id: rest.string("id").filter(|id| !id.is_empty()),
-        model: rest.string("model").filter(|model| !model.is_empty()),
+        model: model(&mut rest),
         choices,
         results: None,
         usage: take_usage(&mut rest),
         error,
         extra: rest.left(),
         is_complete: true,
+    }
+}
+
+/// watsonx has a name of its own for it.
+fn model(rest: &mut Rest<'_>) -> Option<String> {
+    let model = rest.string("model").filter(|model| !model.is_empty());
+    match rest.peek("model_id").and_then(Value::as_str) {
+        Some(id) if model.as_deref().is_none_or(|model| model == id) => rest.string("model_id"),
+        _ => model,
     }
 }
 
@@ -73,10 +87,19 @@ fn take_usage(rest: &mut Rest<'_>) -> Option<Usage> {
 }
 
 /// By index, as the pieces of a stream come in any order.
-fn choices(body: &mut Rest<'_>, message: fn(&mut Rest<'_>) -> Message) -> Vec<Choice> {
+/// Moonshot reports the usage of a stream in its choice.
+fn choices(
+    body: &mut Rest<'_>,
+    message: fn(&mut Rest<'_>) -> Message,
+    of_choice: &mut Option<Usage>,
+) -> Vec<Choice> {
+    let is_told = body.peek("usage").is_some();
     let list = body.list("choices").unwrap_or_default();
     let read = |(position, value)| {
         let mut rest = Rest::of(value);
+        if list.len() == 1 && !is_told {
+            *of_choice = rest.take("usage").and_then(usage::read);
+        }
         let choice = Choice {
             index: rest.number("index").unwrap_or(position as u64),
             message: message(&mut rest),

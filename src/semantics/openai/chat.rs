@@ -1,15 +1,16 @@
 //! Chat completions: OpenAI's, and those of the many that follow it (Azure, DeepSeek, Groq, Mistral, OpenRouter, Together,
-//! vLLM, Writer, xAI, …).
+//! vLLM, Writer, xAI, …), some of them under a path of their own (Databricks, SageMaker, watsonx, models of others on
+//! Vertex AI).
 //!
 //! Source: <https://platform.openai.com/docs/api-reference/chat>.
 
 use serde_json::Value;
 
 use super::stream::Stream;
-use super::{answer, claim, message, question};
+use super::{answer, claim, message, question, usage};
 use crate::semantics::rest::{Leftovers, Rest};
 use crate::semantics::{
-    Dialect, Merge, Message, Operation, Part, Request, RequestView, Response, Target,
+    Delta, Dialect, Merge, Message, Operation, Part, Piece, Request, RequestView, Response, Target,
 };
 
 /// Chat completions.
@@ -22,12 +23,16 @@ impl Dialect for Chat {
     }
 
     fn claims(&self, request: &RequestView<'_>) -> Option<Target> {
-        // Writer's path has no `completions`; Cohere's `/v1/chat` has a `message` instead of `messages`.
-        let is_writer = request.path == "/v1/chat" && request.body.is_some();
-        if !is_writer && !claim::ends_with(request.path, "/chat/completions") {
+        let is_usual = claim::ends_with(request.path, "/chat/completions");
+        // Such a path alone says little.
+        if !is_usual && (request.body.is_none() || !has_own_path(request.path)) {
             return None;
         }
-        let has_messages = |body: &Value| body.get("messages").is_some_and(Value::is_array);
+        let is_message = |one: &Value| one.get("role").is_some_and(Value::is_string);
+        let has_messages = |body: &Value| {
+            let messages = body.get("messages").and_then(Value::as_array);
+            messages.is_some_and(|list| is_usual || list.iter().all(is_message))
+        };
         claim::post(request, Operation::Chat, has_messages)
     }
 
@@ -45,12 +50,64 @@ impl Dialect for Chat {
         })
     }
 
-    fn response(&self, _: &Target, status: u16, body: &Value) -> Response {
-        answer::read(status, body, choice)
+    fn response(&self, target: &Target, status: u16, body: &Value) -> Response {
+        let mut response = answer::read(status, body, choice);
+        usage::settle(&target.provider, &mut response);
+        response
     }
 
-    fn merge(&self, _: &Target) -> Box<dyn Merge> {
-        Box::new(Stream::default())
+    fn merge(&self, target: &Target) -> Box<dyn Merge> {
+        match usage::hides_reasoning(&target.provider) {
+            false => Box::new(Stream::default()),
+            true => Box::new(Settling {
+                stream: Box::default(),
+                provider: target.provider.clone(),
+            }),
+        }
+    }
+}
+
+/// Paths of chats that do not end in `/chat/completions`.
+fn has_own_path(path: &str) -> bool {
+    // Writer's; Cohere's has a `message` instead of `messages`.
+    let known = path == "/v1/chat"
+        || [
+            // Databricks and SageMaker.
+            "/invocations",
+            // Mistral.
+            "/agents/completions",
+            // watsonx.
+            "/text/chat",
+            "/text/chat_stream",
+        ]
+        .iter()
+        .any(|end| claim::ends_with(path, end));
+    known || claim::of_publisher(path).is_some()
+}
+
+/// A streamed answer of a provider whose usage has to be completed.
+struct Settling {
+    stream: Box<Stream>,
+    provider: String,
+}
+
+impl Merge for Settling {
+    fn is_final(&self) -> bool {
+        self.stream.is_final()
+    }
+
+    fn piece(&mut self, piece: &Piece<'_>, out: &mut dyn FnMut(Delta)) -> bool {
+        self.stream.piece(piece, out)
+    }
+
+    fn finish(self: Box<Self>) -> Response {
+        let mut response = self.stream.finish();
+        usage::settle(&self.provider, &mut response);
+        response
+    }
+
+    fn held(&self) -> usize {
+        self.stream.held()
     }
 }
 

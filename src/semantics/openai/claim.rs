@@ -35,13 +35,30 @@ pub fn target(request: &RequestView<'_>, operation: Operation) -> Target {
     Target {
         provider: provider.to_owned(),
         operation,
-        model: deployment(request.path).map(str::to_owned),
+        model: model(request.path).map(str::to_owned),
     }
 }
 
-/// Azure's name for a model: `/openai/deployments/NAME/chat/completions`.
-fn deployment(path: &str) -> Option<&str> {
-    let (_, behind) = path.split_once("/deployments/")?;
-    let (name, _) = behind.split_once('/')?;
-    Some(name).filter(|name| !name.is_empty())
+/// A model of somebody else on Vertex AI that speaks so: `…/publishers/mistralai/models/{model}:rawPredict`. Anthropic's do
+/// not.
+pub fn of_publisher(path: &str) -> Option<&str> {
+    let (_, behind) = path.split_once("/publishers/")?;
+    let (publisher, model) = behind.split_once("/models/")?;
+    let (model, verb) = model.rsplit_once(':')?;
+    let asks = matches!(verb, "rawPredict" | "streamRawPredict");
+    (asks && publisher != "anthropic").then_some(model)
+}
+
+/// The model, where the path names it; Azure and others have names of their own for it:
+/// `/openai/deployments/NAME/chat/completions`, `/serving-endpoints/NAME/invocations`.
+fn model(path: &str) -> Option<&str> {
+    let named = |before: &str| {
+        let (_, behind) = path.split_once(before)?;
+        let (name, _) = behind.split_once('/')?;
+        Some(name).filter(|name| !name.is_empty())
+    };
+    let endpoint = || named("/serving-endpoints/").or_else(|| named("/endpoints/"));
+    named("/deployments/")
+        .or_else(|| of_publisher(path))
+        .or_else(|| ends_with(path, "/invocations").then(endpoint)?)
 }

@@ -1,8 +1,8 @@
-//! The `content` of a message: a text, or a list of typed parts. Those of chat completions, of responses, and of Mistral,
-//! whose names do not collide.
+//! The `content` of a message: a text, or a list of typed parts. Those of chat completions, of responses, of Mistral and of
+//! Databricks, whose names do not collide.
 //!
-//! Sources: the API references of OpenAI (`ChatCompletionContentPart`, `ResponseInputContent`, `ResponseOutputText`) and of
-//! Mistral (`ContentChunk`).
+//! Sources: the API references of OpenAI (`ChatCompletionContentPart`, `ResponseInputContent`, `ResponseOutputText`), of
+//! Mistral (`ContentChunk`) and of Databricks (`ReasoningContent`).
 
 use serde_json::{Map, Value};
 
@@ -41,6 +41,17 @@ fn part(element: &Value) -> (Part, Map<String, Value>) {
     }
 }
 
+/// A picture, which says so or stands where only pictures do.
+pub fn image(element: &Value) -> (Part, Map<String, Value>) {
+    let mut rest = Rest::of(element);
+    let kind = rest.text("type");
+    rest.skip(&["index"]);
+    match located(&mut rest, "image", "image_url") {
+        Some(part) => (part, rest.left()),
+        None => (unknown(kind, &parts::without_data(element)), Map::new()),
+    }
+}
+
 /// A part that we have no name for, as it is.
 pub fn unknown(kind: Option<&str>, value: &Value) -> Part {
     let mut content = match value {
@@ -69,6 +80,10 @@ fn known(kind: &str, rest: &mut Rest<'_>) -> Option<Part> {
             content: rest.string("refusal")?,
         }),
         "reasoning_text" | "summary_text" => Some(reasoning(rest.string("text")?)),
+        "reasoning" => {
+            let thought = summary(rest.take("summary")?);
+            Some(reasoning(thought))
+        }
         "thinking" => {
             rest.skip(&["closed"]);
             Some(reasoning(thinking(rest.take("thinking")?)))
@@ -94,6 +109,12 @@ fn reasoning(content: String) -> Part {
         content,
         encrypted: false,
     }
+}
+
+/// Databricks': a list of texts with their signatures, which say nothing to people.
+pub fn summary(value: &Value) -> String {
+    let list = value.as_array().into_iter().flatten();
+    list.filter_map(|one| one.get("text")?.as_str()).collect()
 }
 
 /// Mistral's: a text, or a list of texts.

@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use super::stream::Stream;
-use super::{answer, claim, completions, question};
+use super::{answer, claim, completions, question, usage};
 use crate::semantics::rest::{Leftovers, Rest};
 use crate::semantics::{Dialect, Merge, Operation, Request, RequestView, Response, Target};
 
@@ -19,7 +19,10 @@ impl Dialect for Embeddings {
     }
 
     fn claims(&self, request: &RequestView<'_>) -> Option<Target> {
-        if !claim::ends_with(request.path, "/embeddings") {
+        // Databricks has one path for all that it serves.
+        let is_served = request.path.contains("/serving-endpoints/")
+            && claim::ends_with(request.path, "/invocations");
+        if !is_served && !claim::ends_with(request.path, "/embeddings") {
             return None;
         }
         let has_input = |body: &Value| body.get("input").is_some();
@@ -38,9 +41,11 @@ impl Dialect for Embeddings {
         let mut rest = answer::rest_of(body);
         rest.skip(&answer::OF_ONE_FORM);
         let results = vectors(&mut rest);
+        let mut response = answer::finish(status, rest, Vec::new());
+        usage::all_is_input(&mut response);
         Response {
             results,
-            ..answer::finish(status, rest, Vec::new())
+            ..response
         }
     }
 

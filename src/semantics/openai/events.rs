@@ -35,6 +35,7 @@ struct Light<'d> {
     output_index: u64,
     content_index: Option<u64>,
     summary_index: Option<u64>,
+    command_index: Option<u64>,
     #[serde(borrow, default)]
     delta: Cow<'d, str>,
 }
@@ -88,13 +89,18 @@ impl Events {
                 });
                 true
             }
-            other => other.starts_with("response."),
+            // Codex's server says how much may still be asked.
+            other => {
+                other == "keepalive"
+                    || other.starts_with("response.")
+                    || other.starts_with("codex.")
+            }
         }
     }
 
     fn grow(&mut self, growth: Growth, light: &Light<'_>, out: &mut dyn FnMut(Delta)) -> bool {
         let index = light.content_index.or(light.summary_index);
-        let index = index.unwrap_or_default();
+        let index = index.or(light.command_index).unwrap_or_default();
         self.held += light.delta.len();
         let part = self
             .item(light.output_index)

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::calls::{Call, Calls};
+use super::content;
 use super::grow::{Texts, grow};
 use super::message::REASONING;
 use crate::semantics::rest::is_nothing;
@@ -22,12 +23,15 @@ pub struct Growing {
     index: u64,
     parts: u64,
     chunks: Vec<Chunk>,
-    reasoning: [String; 3],
+    reasoning: [String; REASONING.len()],
     reasoning_part: Option<u64>,
     /// Which of the fields for thoughts is told as it comes: the first that said something.
     teller: Option<&'static str>,
     refusal: Option<(u64, String)>,
     audio_part: Option<u64>,
+    /// Tools that the provider ran, said again when they have given something.
+    executed: Vec<Map<String, Value>>,
+    images: Vec<Value>,
     calls: Option<Calls>,
     function_call: Option<Call>,
     /// Whether it has a message; else it is the text of a completion.
@@ -117,7 +121,12 @@ impl Growing {
     fn delta(&mut self, mut delta: Map<String, Value>, out: &mut Out<'_>) {
         // A number for each token (Together), which an unstreamed answer does not have.
         delta.remove("token_id");
+        // Whether it is thought or said (Groq), with each word.
+        delta.remove("channel");
         self.reasoning(&mut delta, out);
+        if let Some(Value::Array(tools)) = delta.remove("executed_tools") {
+            self.executed_tools(tools, out);
+        }
         match delta.remove("content") {
             Some(Value::String(text)) => self.text(text, out),
             Some(Value::Array(list)) => {
@@ -129,6 +138,10 @@ impl Growing {
             _ => {}
         }
         self.refusal(delta.remove("refusal"), out);
+        if let Some(Value::Array(images)) = delta.remove("images") {
+            self.parts += images.len() as u64;
+            self.images.extend(images);
+        }
         self.audio(delta.get("audio"), out);
         if let Some(Value::Array(calls)) = delta.remove("tool_calls") {
             for call in calls {
@@ -188,7 +201,11 @@ impl Growing {
                 let text = element.get("text").and_then(Value::as_str);
                 self.text(text.unwrap_or_default().to_owned(), out);
             }
-            Some("thinking") if is_plain => self.thinking(&element, out),
+            Some("thinking") if is_plain => self.thinking(thinking(&element), out),
+            Some("reasoning") => {
+                let summary = element.get("summary").map(content::summary);
+                self.thinking(summary.unwrap_or_default(), out);
+            }
             _ => {
                 self.next_part();
                 self.chunks.push(Chunk::Other(element));
@@ -196,14 +213,7 @@ impl Growing {
         }
     }
 
-    fn thinking(&mut self, element: &Value, out: &mut Out<'_>) {
-        let text = match element.get("thinking") {
-            Some(Value::String(text)) => text.clone(),
-            other => {
-                let list = other.and_then(Value::as_array).into_iter().flatten();
-                list.filter_map(|one| one.get("text")?.as_str()).collect()
-            }
-        };
+    fn thinking(&mut self, text: String, out: &mut Out<'_>) {
         if text.is_empty() {
             return;
         }
@@ -215,6 +225,32 @@ impl Growing {
             whole.push_str(&text);
             let part = *part;
             self.tell(part, DeltaKind::Reasoning(text), out);
+        }
+    }
+
+    /// By index: what comes later of one covers what came before, or adds to it.
+    fn executed_tools(&mut self, tools: Vec<Value>, out: &mut Out<'_>) {
+        for tool in tools {
+            let Value::Object(tool) = tool else {
+                continue;
+            };
+            let index = tool.get("index").and_then(Value::as_u64);
+            let is_it = |one: &&mut Map<String, Value>| {
+                index.is_some() && one.get("index").and_then(Value::as_u64) == index
+            };
+            // The last ones are those that are said again.
+            match self.executed.iter_mut().rev().take(64).find(is_it) {
+                Some(known) => known.extend(tool.into_iter().filter(|(_, value)| !value.is_null())),
+                None => {
+                    let name = tool.get("type").and_then(Value::as_str).unwrap_or_default();
+                    let name = name.to_owned();
+                    let part = self.next_part();
+                    // What it gives.
+                    self.next_part();
+                    self.tell(part, DeltaKind::ToolCall { id: None, name }, out);
+                    self.executed.push(tool);
+                }
+            }
         }
     }
 
@@ -306,7 +342,7 @@ impl Growing {
         if let Some(reason) = self.finish_reason {
             choice.insert("finish_reason".to_owned(), reason.into());
         }
-        let content = content(self.chunks);
+        let content = whole(self.chunks);
         if !self.has_delta {
             choice.insert("text".to_owned(), content);
             return Value::Object(choice);
@@ -321,6 +357,13 @@ impl Growing {
         if let Some((_, refusal)) = self.refusal {
             message.insert("refusal".to_owned(), refusal.into());
         }
+        if !self.executed.is_empty() {
+            let executed = self.executed.into_iter().map(Value::Object);
+            message.insert("executed_tools".to_owned(), executed.collect());
+        }
+        if !self.images.is_empty() {
+            message.insert("images".to_owned(), self.images.into());
+        }
         if let Some(calls) = self.calls {
             message.insert("tool_calls".to_owned(), calls.into_value());
         }
@@ -333,7 +376,17 @@ impl Growing {
     }
 }
 
-fn content(mut chunks: Vec<Chunk>) -> Value {
+fn thinking(element: &Value) -> String {
+    match element.get("thinking") {
+        Some(Value::String(text)) => text.clone(),
+        other => {
+            let list = other.and_then(Value::as_array).into_iter().flatten();
+            list.filter_map(|one| one.get("text")?.as_str()).collect()
+        }
+    }
+}
+
+fn whole(mut chunks: Vec<Chunk>) -> Value {
     if chunks.is_empty() {
         return Value::Null;
     }

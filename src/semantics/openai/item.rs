@@ -20,8 +20,24 @@ pub struct Item {
     pub left: Map<String, Value>,
 }
 
-/// Reads an item.
-pub fn read(value: &Value) -> Item {
+/// Reads an item of an answer: what tools gave there, the provider's own gave.
+pub fn answered(value: &Value) -> Item {
+    read(value, true)
+}
+
+/// Whether the item is a call of a shell that the provider runs.
+pub fn is_hosted_shell(value: &Value) -> bool {
+    value.get("type").is_some_and(|kind| kind == "shell_call")
+        && is_hosted(value.get("environment"))
+}
+
+fn is_hosted(environment: Option<&Value>) -> bool {
+    let kind = environment.and_then(|environment| environment.get("type")?.as_str());
+    kind.is_some_and(|kind| kind.starts_with("container"))
+}
+
+/// Reads an item. `is_hosted`: a tool whose output it is was run by the provider.
+pub fn read(value: &Value, is_hosted: bool) -> Item {
     let mut rest = Rest::of(value);
     let kind = rest.text("type");
     let mut parts = Vec::new();
@@ -32,6 +48,11 @@ pub fn read(value: &Value) -> Item {
                 rest.keep("content", left);
             }
             rest.text("role").unwrap_or("assistant")
+        }
+        Some(kind) if is_hosted && kind.ends_with("_call_output") => {
+            let id = rest.string("call_id").or_else(|| rest.string("id"));
+            gave(&mut rest, "output", id, &mut parts);
+            "assistant"
         }
         Some(kind) => match of_kind(kind, &mut rest, &mut parts) {
             Some(role) => role,
@@ -47,12 +68,7 @@ pub fn read(value: &Value) -> Item {
 }
 
 /// What comes out of a response without being a call of ours. In a question, these are what was answered before.
-const ANSWERED: [&str; 4] = [
-    "compaction",
-    "mcp_approval_request",
-    "mcp_list_tools",
-    "tool_search_output",
-];
+const ANSWERED: [&str; 3] = ["compaction", "mcp_approval_request", "mcp_list_tools"];
 
 /// Names nobody as the speaker where nothing says who it was.
 fn unknown(kind: &str, value: &Value) -> Item {
@@ -79,21 +95,36 @@ fn of_kind(kind: &str, rest: &mut Rest<'_>, parts: &mut Vec<Part>) -> Option<&'s
             arguments: rest.take("input").cloned().unwrap_or_default(),
         }),
         "local_shell_call" | "shell_call" | "computer_call" => {
+            let is_hosted = is_hosted(rest.peek("environment"));
             let arguments = rest.take("action").or_else(|| rest.take("actions"));
-            client_call(kind, arguments, rest, parts);
+            described_call(kind, is_hosted, arguments.cloned(), rest, parts);
         }
-        "apply_patch_call" => client_call(kind, rest.take("operation"), rest, parts),
+        "tool_search_call" => {
+            let is_hosted = !is_by_client(rest);
+            let arguments = arguments_of(rest.take("arguments"));
+            described_call(kind, is_hosted, Some(arguments), rest, parts);
+        }
+        "apply_patch_call" => {
+            let operation = rest.take("operation").cloned();
+            described_call(kind, false, operation, rest, parts);
+        }
+        "tool_search_output" if !is_by_client(rest) => {
+            let id = rest.string("call_id").or_else(|| rest.string("id"));
+            gave(rest, "tools", id, parts);
+        }
         "function_call_output"
         | "custom_tool_call_output"
         | "local_shell_call_output"
         | "shell_call_output"
         | "computer_call_output"
-        | "apply_patch_call_output" => {
+        | "apply_patch_call_output"
+        | "tool_search_output" => {
             parts.push(Part::ToolCallResponse {
                 id: rest.string("call_id").or_else(|| rest.string("id")),
                 name: None,
                 response: rest
                     .take("output")
+                    .or_else(|| rest.take("tools"))
                     .map(parts::without_data)
                     .unwrap_or_default(),
                 is_error: false,
@@ -105,12 +136,33 @@ fn of_kind(kind: &str, rest: &mut Rest<'_>, parts: &mut Vec<Part>) -> Option<&'s
     Some("assistant")
 }
 
-/// A call of a tool that OpenAI has described, but which runs where the client is.
-fn client_call(kind: &str, arguments: Option<&Value>, rest: &mut Rest<'_>, parts: &mut Vec<Part>) {
-    parts.push(Part::ToolCall {
-        id: rest.string("call_id"),
-        name: kind.strip_suffix("_call").unwrap_or(kind).to_owned(),
-        arguments: arguments.cloned().unwrap_or_default(),
+/// Tools are searched for by OpenAI, or where the client is.
+fn is_by_client(rest: &Rest<'_>) -> bool {
+    rest.peek("execution").is_some_and(|by| by == "client")
+}
+
+/// A call of a tool that OpenAI has described, which runs where the client is, or at OpenAI.
+fn described_call(
+    kind: &str,
+    is_hosted: bool,
+    arguments: Option<Value>,
+    rest: &mut Rest<'_>,
+    parts: &mut Vec<Part>,
+) {
+    let id = rest.string("call_id");
+    let name = kind.strip_suffix("_call").unwrap_or(kind).to_owned();
+    let arguments = arguments.unwrap_or_default();
+    parts.push(match is_hosted {
+        true => Part::ServerToolCall {
+            id: id.or_else(|| rest.string("id")),
+            name,
+            arguments,
+        },
+        false => Part::ToolCall {
+            id,
+            name,
+            arguments,
+        },
     });
 }
 
@@ -182,6 +234,7 @@ fn gave(rest: &mut Rest<'_>, name: &'static str, id: Option<String>, parts: &mut
         parts.push(Part::ServerToolCallResponse {
             id,
             response: parts::without_data(value),
+            is_error: name == "error",
         });
     }
 }

@@ -2,7 +2,7 @@
 //! model thought are known too.
 //!
 //! Sources: the API reference of OpenAI (`ChatCompletionMessageParam`, `ChatCompletionMessage`), of DeepSeek
-//! (`reasoning_content`), of OpenRouter (`reasoning`, `reasoning_details`).
+//! (`reasoning_content`), of OpenRouter (`reasoning`, `reasoning_details`, `images`), of Groq (`executed_tools`).
 
 use serde_json::{Map, Value};
 
@@ -10,8 +10,14 @@ use super::content;
 use crate::semantics::rest::{Leftovers, Rest};
 use crate::semantics::{Message, Part, parts};
 
-/// Where providers put what the model thought, the first that is there counts; some say it twice.
-pub const REASONING: [&str; 3] = ["reasoning_content", "reasoning", "thinking"];
+/// Where providers put what the model thought, the first that is there counts; some say it twice. The last is GitHub
+/// Copilot's.
+pub const REASONING: [&str; 4] = [
+    "reasoning_content",
+    "reasoning",
+    "thinking",
+    "reasoning_text",
+];
 
 /// A message, and what of it was not understood. `role` is taken where it says none.
 pub fn read(value: &Value, role: &str) -> (Message, Map<String, Value>) {
@@ -57,10 +63,12 @@ fn tool_result(rest: &mut Rest<'_>) -> Message {
     }
 }
 
-/// In the same order whether it was streamed or not: thoughts, content, refusal, sound, calls.
+/// In the same order whether it was streamed or not: thoughts, tools that were run, content, refusal, pictures, sound,
+/// calls.
 fn parts_of(rest: &mut Rest<'_>) -> Vec<Part> {
     let mut parts = Vec::new();
     reasoning(rest, &mut parts);
+    executed_tools(rest, &mut parts);
     if let Some(content) = rest.take("content") {
         let left = content::read(content, &mut parts);
         rest.keep("content", left);
@@ -73,6 +81,7 @@ fn parts_of(rest: &mut Rest<'_>) -> Vec<Part> {
             content: refusal.to_owned(),
         });
     }
+    images(rest, &mut parts);
     audio(rest, &mut parts);
     tool_calls(rest, &mut parts);
     function_call(rest, &mut parts);
@@ -115,6 +124,47 @@ fn of_details(details: &[Value]) -> String {
         text.as_str().map(str::to_owned)
     };
     details.iter().filter_map(text).collect()
+}
+
+/// Tools that Groq ran: what they were asked, and what they gave in any of several fields.
+fn executed_tools(rest: &mut Rest<'_>, parts: &mut Vec<Part>) {
+    let tools = rest.list("executed_tools").into_iter().flatten();
+    for tool in tools.filter(|tool| tool.is_object()) {
+        let mut fields = Rest::of(tool);
+        fields.skip(&["index"]);
+        let id = fields.string("id");
+        parts.push(Part::ServerToolCall {
+            id: id.clone(),
+            name: fields.string("type").unwrap_or_default(),
+            arguments: arguments_of(fields.take("arguments")),
+        });
+        let mut gave = fields.left();
+        let response = match gave.remove("output") {
+            Some(output) if gave.is_empty() => output,
+            Some(output) => {
+                gave.insert("output".to_owned(), output);
+                Value::Object(gave)
+            }
+            None if gave.is_empty() => continue,
+            None => Value::Object(gave),
+        };
+        parts.push(Part::ServerToolCallResponse {
+            id,
+            response: parts::without_data(&response),
+            is_error: false,
+        });
+    }
+}
+
+/// Pictures that OpenRouter's models make.
+fn images(rest: &mut Rest<'_>, parts: &mut Vec<Part>) {
+    let mut leftovers = Leftovers::default();
+    for (index, image) in rest.list("images").into_iter().flatten().enumerate() {
+        let (part, left) = content::image(image);
+        parts.push(part);
+        leftovers.add(index as u64, left);
+    }
+    rest.keep("images", leftovers);
 }
 
 /// The sources of an answer stand beside its text.

@@ -33,3 +33,4 @@ pub use embeddings::Embeddings;
 pub use images::Images;
 pub use responses::{Responses, created};
 pub use threads::Threads;
+pub(super) use usage::read as counted;

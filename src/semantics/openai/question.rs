@@ -15,7 +15,7 @@ pub fn read<'v>(
     let mut rest = Rest::of(body);
     Request {
         messages: messages(&mut rest),
-        model: rest.string("model").or_else(|| target.model.clone()),
+        model: model(&mut rest).or_else(|| target.model.clone()),
         system: Vec::new(),
         tools: tools::take(&mut rest),
         stream: rest.truth("stream").unwrap_or_default(),
@@ -23,6 +23,11 @@ pub fn read<'v>(
         conversation_id: conversation(&mut rest),
         parameters: rest.left_with_empty(),
     }
+}
+
+/// watsonx has a name of its own for it.
+fn model(rest: &mut Rest<'_>) -> Option<String> {
+    rest.string("model").or_else(|| rest.string("model_id"))
 }
 
 /// A number, or an object with that.

@@ -2,6 +2,8 @@
 //!
 //! Source: <https://platform.openai.com/docs/api-reference/responses>.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::events::Events;
@@ -21,7 +23,8 @@ impl Dialect for Responses {
     }
 
     fn claims(&self, request: &RequestView<'_>) -> Option<Target> {
-        if !claim::ends_with(request.path, "/responses") {
+        let ends = ["/responses", "/responses/compact"];
+        if !ends.iter().any(|end| claim::ends_with(request.path, end)) {
             return None;
         }
         if opens_web_socket(request) {
@@ -51,7 +54,26 @@ impl Dialect for Responses {
         let mut rest = answer::rest_of(body);
         rest.skip(&answer::OF_ONE_FORM);
         let choices = choice(&mut rest).into_iter().collect();
-        answer::finish(status, rest, choices)
+        Response {
+            is_complete: status >= 400 || !is_awaited(body),
+            ..answer::finish(status, rest, choices)
+        }
+    }
+
+    fn fetched<'r>(&self, request: &RequestView<'r>) -> Option<&'r str> {
+        fetched(request.method, request.path)
+    }
+
+    fn keeps_answers(&self) -> bool {
+        true
+    }
+
+    fn is_awaited(&self, request: &Request, response: &Response) -> bool {
+        let status = response.extra.get("status").and_then(Value::as_str);
+        // A stream that broke off says so too.
+        let is_background =
+            response.extra.get("background") == Some(&Value::Bool(true)) || is_background(request);
+        is_background && status.is_some_and(|status| AWAITED.contains(&status))
     }
 
     fn merge(&self, target: &Target) -> Box<dyn Merge> {
@@ -80,6 +102,18 @@ pub fn created(target: &Target, message: &Value) -> Option<Request> {
     })
 }
 
+/// The number of the response that is asked for, as for those that are made in the background
+/// (`GET …/responses/{id}`). `None`: it is another request.
+fn fetched<'r>(method: &str, path: &'r str) -> Option<&'r str> {
+    let path = path.strip_suffix('/').unwrap_or(path);
+    let (place, id) = match method {
+        "GET" => path.rsplit_once('/')?,
+        "POST" => path.strip_suffix("/cancel")?.rsplit_once('/')?,
+        _ => return None,
+    };
+    (place.ends_with("/responses") && !id.is_empty()).then_some(id)
+}
+
 /// Over HTTP/1 a GET that asks for another protocol, over HTTP/2 a CONNECT (RFC 8441 section 5).
 fn opens_web_socket(request: &RequestView<'_>) -> bool {
     request.method == "CONNECT"
@@ -90,12 +124,17 @@ fn opens_web_socket(request: &RequestView<'_>) -> bool {
 fn messages(rest: &mut Rest<'_>) -> Vec<Message> {
     let mut messages: Vec<Message> = Vec::new();
     let mut leftovers = Leftovers::default();
+    let mut hosted = HashSet::new();
     let Some(list) = rest.list("input") else {
         let text = rest.text("input");
         return text.map(user).into_iter().collect();
     };
     for (index, value) in list.iter().enumerate() {
-        let item = item::read(value);
+        let call_id = value.get("call_id").and_then(Value::as_str);
+        if item::is_hosted_shell(value) {
+            hosted.extend(call_id);
+        }
+        let item = item::read(value, call_id.is_some_and(|id| hosted.contains(id)));
         leftovers.add(index as u64, item.left);
         match messages.last_mut() {
             Some(last) if last.role == "assistant" && item.role == "assistant" => {
@@ -111,6 +150,9 @@ fn messages(rest: &mut Rest<'_>) -> Vec<Message> {
     rest.keep("input", leftovers);
     messages
 }
+
+/// Roles that no answer has.
+const ASKERS: [&str; 3] = ["developer", "system", "user"];
 
 fn user(text: &str) -> Message {
     Message {
@@ -128,7 +170,12 @@ fn choice(rest: &mut Rest<'_>) -> Option<Choice> {
     };
     let mut leftovers = Leftovers::default();
     for (index, value) in output.iter().enumerate() {
-        let item = item::read(value);
+        let item = item::answered(value);
+        // A compacted conversation comes back with what was asked in it.
+        if ASKERS.contains(&item.role.as_str()) {
+            leftovers.add(index as u64, value.as_object().cloned().unwrap_or_default());
+            continue;
+        }
         message.parts.extend(item.parts);
         leftovers.add(index as u64, item.left);
     }
@@ -140,10 +187,24 @@ fn choice(rest: &mut Rest<'_>) -> Option<Choice> {
     })
 }
 
+/// How an answer stands that is made in the background.
+const AWAITED: [&str; 2] = ["in_progress", "queued"];
+
+/// Whether the answer is to be made in the background.
+pub fn is_background(request: &Request) -> bool {
+    request.parameters.get("background") == Some(&Value::Bool(true))
+}
+
+/// The answer is yet to come: the client will ask for it by its number.
+fn is_awaited(body: &Value) -> bool {
+    let status = body.get("status").and_then(Value::as_str);
+    status.is_some_and(|status| AWAITED.contains(&status))
+}
+
 /// Why it is incomplete, or that it is complete.
 fn finish_reason(rest: &mut Rest<'_>) -> Option<String> {
     let status = rest.peek("status")?.as_str()?;
-    if ["in_progress", "queued"].contains(&status) {
+    if AWAITED.contains(&status) {
         return None;
     }
     rest.skip(&["status"]);

@@ -14,6 +14,8 @@ pub enum Growth {
     Arguments,
     /// The code of an interpreter.
     Code,
+    /// One of the commands for a shell.
+    Command,
     /// What is said to a tool in free text.
     Input,
     /// Words of declining.
@@ -37,6 +39,7 @@ impl Growth {
             }
             "response.custom_tool_call_input.delta" => Self::Input,
             "response.code_interpreter_call_code.delta" => Self::Code,
+            "response.shell_call_command.delta" => Self::Command,
             "response.reasoning_summary_text.delta" => Self::Summary,
             "response.reasoning_text.delta" => Self::Thought,
             _ => return None,
@@ -49,7 +52,9 @@ impl Growth {
             return None;
         }
         Some(match self {
-            Self::Arguments | Self::Code | Self::Input => DeltaKind::ToolArguments(text),
+            Self::Arguments | Self::Code | Self::Command | Self::Input => {
+                DeltaKind::ToolArguments(text)
+            }
             Self::Refusal | Self::Text => DeltaKind::Text(text),
             Self::Summary | Self::Thought => DeltaKind::Reasoning(text),
         })
@@ -86,8 +91,8 @@ impl Running {
     pub fn next_part(&mut self) -> u64 {
         if self.parts.is_none() {
             let parts = match &self.done {
-                Some(done) => item::read(done).parts.len(),
-                None => item::read(&self.value()).parts.len(),
+                Some(done) => item::answered(done).parts.len(),
+                None => item::answered(&self.value()).parts.len(),
             };
             self.parts = Some(parts as u64);
         }
@@ -97,7 +102,7 @@ impl Running {
 
     /// It begins, perhaps as a call.
     pub fn begin(&mut self, item: Value) -> Option<DeltaKind> {
-        let call = match item::read(&item).parts.into_iter().next() {
+        let call = match item::answered(&item).parts.into_iter().next() {
             Some(Part::ToolCall { id, name, .. } | Part::ServerToolCall { id, name, .. }) => {
                 Some(DeltaKind::ToolCall { id, name })
             }
@@ -149,10 +154,15 @@ impl Running {
         let mut item = self.begun.clone();
         let mut content = BTreeMap::new();
         let mut summary = BTreeMap::new();
+        let mut commands = Vec::new();
         for ((growth, index), text) in &self.grown {
             let whole = match growth {
                 Growth::Arguments => ("arguments", json!(text)),
                 Growth::Code => ("code", json!(text)),
+                Growth::Command => {
+                    commands.push(json!(text));
+                    continue;
+                }
                 Growth::Input => ("input", json!(text)),
                 Growth::Refusal => {
                     content.insert(*index, json!({"type": "refusal", "refusal": text}));
@@ -180,6 +190,9 @@ impl Running {
             if !list.is_empty() {
                 item.insert(name.to_owned(), list.into_values().collect());
             }
+        }
+        if !commands.is_empty() {
+            item.insert("action".to_owned(), json!({"commands": commands}));
         }
         if !item.contains_key("type") {
             let is_thought = item.contains_key("summary");

@@ -340,6 +340,7 @@ fn server_call(call: &Value, into: &mut Vec<Part>) {
         into.push(Part::ServerToolCallResponse {
             id,
             response: parts::without_data(&response),
+            is_error: false,
         });
     }
 }

@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use crate::semantics::Usage;
+use crate::semantics::{Response, Usage};
 
 const INPUT: &[&str] = &["/prompt_tokens", "/input_tokens"];
 const OUTPUT: &[&str] = &["/completion_tokens", "/output_tokens"];
@@ -52,6 +52,38 @@ pub fn read(reported: &Value) -> Option<Usage> {
         reported: reported.clone(),
         estimated_with: None,
     })
+}
+
+/// Whether it counts the reasoning neither among the output nor apart: Gemini's compatible API has it in the total alone.
+pub fn hides_reasoning(provider: &str) -> bool {
+    provider.starts_with("gcp.")
+}
+
+/// Adds the reasoning that such a provider hides to the output.
+pub fn settle(provider: &str, response: &mut Response) {
+    let Some(usage) = response.usage.as_mut() else {
+        return;
+    };
+    let total = usage.reported.get("total_tokens").and_then(Value::as_u64);
+    let (Some(input), Some(output), Some(total)) = (usage.input_tokens, usage.output_tokens, total)
+    else {
+        return;
+    };
+    let hidden = total.saturating_sub(input).saturating_sub(output);
+    if hides_reasoning(provider) && usage.reasoning_tokens.is_none() && hidden > 0 {
+        usage.output_tokens = Some(output.saturating_add(hidden));
+        usage.reasoning_tokens = Some(hidden);
+    }
+}
+
+/// Of an answer that has no output: some report the total alone (Voyage).
+pub fn all_is_input(response: &mut Response) {
+    if let Some(usage) = &mut response.usage
+        && usage.input_tokens.is_none()
+        && usage.output_tokens.is_none()
+    {
+        usage.input_tokens = usage.reported.get("total_tokens").and_then(Value::as_u64);
+    }
 }
 
 /// OpenAI counts the reasoning among the output; xAI and Gemini's compatible API count it apart, which the total shows.

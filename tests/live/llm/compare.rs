@@ -119,11 +119,9 @@ fn asked_of_call(call: &Value) -> String {
 /// What differs between an exchange and the call that it is.
 pub fn differences(truth: &Value, call: &Value) -> Vec<String> {
     let mut differ = Differ::default();
-    // Who speaks like OpenAI at an address that nobody knows is only said to be compatible.
-    let mut provider = call["provider"].clone();
-    if provider == "openai_compatible" {
-        provider = json!("openai");
-    }
+    // Who speaks like OpenAI or Anthropic at an address that nobody knows is only said to be compatible.
+    let provider = call["provider"].as_str().unwrap_or_default();
+    let provider = json!(provider.strip_suffix("_compatible").unwrap_or(provider));
     differ.same("provider", &truth["provider"], &provider);
     differ.same("operation", &truth["operation"], &call["operation"]);
     differ.same("request.model", &truth["model"], &call["request"]["model"]);
