@@ -143,8 +143,13 @@ pub fn printable(text: &str) -> String {
         match c {
             '\n' | '\t' => safe.push(c),
             '\r' if chars.peek() == Some(&'\n') => {}
-            // Bidirectional controls can make text read as what it is not (CVE-2021-42574).
-            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+            // Bidirectional controls and marks can make text read as what it is not (CVE-2021-42574), and what ends lines
+            // forges others.
+            '\u{61c}'
+            | '\u{200e}'
+            | '\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}' => {
                 safe.extend(c.escape_unicode());
             }
             _ if c.is_control() => safe.extend(c.escape_default()),

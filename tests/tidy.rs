@@ -73,7 +73,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("plan", &["discover", "image", "symdb"]),
     ("proto", &[]),
-    ("record", &["event", "output", "redact", "sink"]),
+    ("record", &["event", "output", "proto", "redact", "sink"]),
     (
         "redact",
         &["dialog", "event", "proto", "semantics", "stream"],

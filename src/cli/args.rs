@@ -217,6 +217,8 @@ pub struct DiscoverArgs {
 pub enum Format {
     /// Lines of `attach --json`
     Lines,
+    /// Tables of `--prices`
+    Prices,
     /// Processes of `discover --json`
     Processes,
     /// Manifests of `check`

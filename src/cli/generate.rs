@@ -9,6 +9,7 @@ use clap_complete::Shell;
 use super::args::{Args, Format};
 use crate::check::SAMPLES_SCHEMA;
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::semantics::price::PRICES_SCHEMA;
 use crate::sink::LINES_SCHEMA;
 use crate::survey::PROCESSES_SCHEMA;
 
@@ -42,6 +43,7 @@ pub fn man(command: Option<&str>) -> Result<ExitCode> {
 pub fn schema(format: Format) -> Result<ExitCode> {
     print(match format {
         Format::Lines => LINES_SCHEMA.as_bytes(),
+        Format::Prices => PRICES_SCHEMA.as_bytes(),
         Format::Processes => PROCESSES_SCHEMA.as_bytes(),
         Format::Samples => SAMPLES_SCHEMA.as_bytes(),
     })

@@ -36,7 +36,7 @@ pub struct OutputArgs {
     /// request.model.startsWith('gpt')); `line` is the whole line, for has(line.error)
     #[arg(long, value_name = "CEL")]
     pub filter: Option<String>,
-    /// Prices of models that are used before ours (JSON, in the form of src/semantics/prices.json)
+    /// Prices of models that are used before ours (JSON; agentsight schema prices documents it)
     #[arg(long, value_name = "FILE")]
     pub prices: Option<PathBuf>,
     /// Leave out what was said: tell who spoke with whom, when, and how much

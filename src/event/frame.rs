@@ -48,6 +48,10 @@ pub struct End {
     pub counters: Vec<(Counter, u64)>,
     /// Secrets that were masked before the frames were written.
     pub masked: u64,
+    /// Compressed bodies and messages that were left out then, from the secret on that was found in them.
+    pub left_out: u64,
+    /// Pieces of coded connections in which secrets could not be looked for, since nobody knew where a frame begins.
+    pub unread: u64,
 }
 
 impl Frame {

@@ -179,6 +179,10 @@ pub struct Output {
     undecodable: u64,
     /// Secrets that were masked before the frames came here.
     masked: u64,
+    /// The same as in [`End`].
+    left_out: u64,
+    /// The same as in [`End`].
+    unread: u64,
     /// Processes and files whose probes came late.
     missed: u64,
 }
@@ -306,7 +310,9 @@ impl Output {
     }
 
     fn end(&mut self, end: &End) -> Result<()> {
-        self.masked += end.masked;
+        self.masked = self.masked.saturating_add(end.masked);
+        self.left_out = self.left_out.saturating_add(end.left_out);
+        self.unread = self.unread.saturating_add(end.unread);
         if !self.printer.is_enough {
             let waiting = self.joiner.finish();
             self.tell(waiting)?;
@@ -361,6 +367,8 @@ impl Output {
                 .as_ref()
                 .map_or(0, |sink| sink.senseless()),
             masked: self.masked.saturating_add(masked),
+            left_out: self.left_out,
+            unread: self.unread,
             missed: self.missed,
             held: 0,
             let_go: 0,

@@ -18,6 +18,10 @@ pub struct Summary {
     pub senseless: u64,
     /// Secrets masked.
     pub masked: u64,
+    /// Compressed bodies and messages that a recording does not hold from the secret on that was found in them.
+    pub left_out: u64,
+    /// Pieces of coded connections in which a recorder could not look for secrets.
+    pub unread: u64,
     /// Processes and files whose probes came after they could be used.
     pub missed: u64,
     /// New processes that waited for their probes (`--hold`); a recording does not tell.
@@ -105,14 +109,7 @@ impl fmt::Display for Summary {
         if let Some((truncated, _)) = self.totals.gaps.get(&Cause::MaxBytes) {
             writeln!(f, "truncated: {truncated} B by --max-bytes")?;
         }
-        if self.masked > 0 {
-            writeln!(
-                f,
-                "masked: {} secrets (--no-redact shows them)",
-                self.masked
-            )?;
-        }
-        Ok(())
+        self.fmt_masked(f)
     }
 }
 
@@ -169,6 +166,32 @@ impl Summary {
                 f,
                 "filtered: --filter makes no sense for {} lines, which were left out",
                 self.senseless
+            )?;
+        }
+        Ok(())
+    }
+
+    /// What is not shown, or not kept, since it is secret; and where that is not known.
+    fn fmt_masked(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.masked > 0 {
+            writeln!(
+                f,
+                "masked: {} secrets (--no-redact shows them)",
+                self.masked
+            )?;
+        }
+        if self.left_out > 0 {
+            writeln!(
+                f,
+                "not recorded: the rest of {} compressed bodies or messages with a secret in them",
+                self.left_out
+            )?;
+        }
+        if self.unread > 0 {
+            writeln!(
+                f,
+                "recorded as sent: {} pieces of coded connections in which secrets could not be looked for",
+                self.unread
             )?;
         }
         Ok(())

@@ -514,6 +514,8 @@ impl Run<'_> {
                 .counters()
                 .unwrap_or_else(|_| self.counters.clone()),
             masked: 0,
+            left_out: 0,
+            unread: 0,
         }));
         queue.close();
     }

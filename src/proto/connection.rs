@@ -86,6 +86,11 @@ impl Connection {
         }
     }
 
+    /// It is HTTP/2, from its first byte that was seen on.
+    pub fn is_http2(&self) -> bool {
+        matches!(self.speaks, Speaks::Http2(_))
+    }
+
     fn detect(&mut self, from: Party, at_ns: u64, bytes: &[u8], out: &mut Out<'_>) {
         let side = self.sides.get_mut(from);
         let before = side.first.len();

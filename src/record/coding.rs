@@ -1,9 +1,11 @@
 //! Frames as bytes. A frame starts with its kind (`u32`), the CRC-32 of kind, length and content (`u32`) and
-//! the content's length (`u64`). Records are written as they lie in memory, or that packed with LZ4.
+//! the content's length (`u64`). Records are written as they lie in memory, or that packed (`pack.rs`).
 
 use std::sync::Arc;
 
+use super::pack::{Packer, Unpacker};
 use crate::bytes::{Endian, Reader};
+use crate::error::Result;
 use crate::event::block::Block;
 use crate::event::frame::{End, Frame};
 use crate::event::wire::{ConnState, Counter};
@@ -15,7 +17,7 @@ const EXITED: u32 = 3;
 const FUNCTION: u32 = 4;
 const RECORDS: u32 = 5;
 const TICK: u32 = 6;
-/// Records, compressed: their length (`u32`) and an LZ4 block.
+/// Records, packed: their length (`u32`), and what `pack.rs` made of them.
 const PACKED_RECORDS: u32 = 7;
 /// JSON, since they are few.
 const PROCESS: u32 = 8;
@@ -57,72 +59,30 @@ pub fn checksum(kind: u32, content: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// Packs records where that makes them smaller. What agents send says the same again and again; but time is not spent on
-/// what does not shrink: after such a block some others are not tried.
-#[derive(Default)]
-pub struct Packer {
-    packed: Vec<u8>,
-    /// Blocks that are not tried yet.
-    passed_over: u32,
-}
-
-/// Blocks that are written as they are after one that does not shrink.
-const PASSED_OVER: u32 = 7;
-
-impl Packer {
-    /// Kind and content of a block of records.
-    fn pack<'f>(&'f mut self, records: &'f [u8]) -> (u32, &'f [u8]) {
-        if let Some(left) = self.passed_over.checked_sub(1) {
-            self.passed_over = left;
-            return (RECORDS, records);
-        }
-        let most = 4 + lz4_flex::block::get_maximum_output_size(records.len());
-        self.packed.resize(most, 0);
-        let (len, room) = self.packed.split_at_mut(4);
-        len.copy_from_slice(&(records.len() as u32).to_le_bytes());
-        let packed = lz4_flex::block::compress_into(records, room);
-        // An eighth at least.
-        match packed {
-            Ok(used) if used < records.len() - records.len() / 8 => (
-                PACKED_RECORDS,
-                self.packed.get(..4 + used).unwrap_or(records),
-            ),
-            _ => {
-                self.passed_over = PASSED_OVER;
-                (RECORDS, records)
-            }
-        }
-    }
-}
-
-/// Whatever a recording says: no block holds more.
-const RECORDS_MAX: usize = 1 << 20;
-
-fn unpack(content: &[u8]) -> Option<Vec<u8>> {
-    let (len, packed) = content.split_first_chunk::<4>()?;
-    let len = u32::from_le_bytes(*len) as usize;
-    if len > RECORDS_MAX {
-        return None;
-    }
-    let records = lz4_flex::block::decompress(packed, len).ok()?;
-    (records.len() == len).then_some(records)
-}
-
 /// A frame's kind, and its content where that is not in memory already.
+///
+/// # Errors
+/// There is no memory for packing.
 pub fn encode<'f>(
     frame: &'f Frame,
     packer: &'f mut Packer,
     scratch: &'f mut Vec<u8>,
-) -> (u32, &'f [u8]) {
+) -> Result<(u32, &'f [u8])> {
     scratch.clear();
     let kind = match frame {
-        Frame::Records(block) => return packer.pack(block.as_bytes()),
+        Frame::Records(block) => {
+            let packed = packer.pack(block.as_bytes())?;
+            let as_it_is = (RECORDS, block.as_bytes());
+            return Ok(packed.map_or(as_it_is, |packed| (PACKED_RECORDS, packed)));
+        }
         Frame::Counters(counters) => {
             put_counters(scratch, counters);
             COUNTERS
         }
         Frame::End(end) => {
             put(scratch, end.masked);
+            put(scratch, end.left_out);
+            put(scratch, end.unread);
             put_counters(scratch, &end.counters);
             put_states(scratch, &end.open);
             END
@@ -155,7 +115,7 @@ pub fn encode<'f>(
             TICK
         }
     };
-    (kind, scratch)
+    Ok((kind, scratch))
 }
 
 /// Names and numbers: writing them to memory cannot fail.
@@ -190,18 +150,22 @@ fn put_states(out: &mut Vec<u8>, states: &[ConnState]) {
 }
 
 /// The frame of a kind with this content; `None`: it is not what it should be.
-pub fn decode(kind: u32, content: Vec<u8>) -> Option<Frame> {
-    if kind == PACKED_RECORDS {
-        return decode(RECORDS, unpack(&content)?);
-    }
-    if kind == RECORDS {
-        return Block::from_bytes(content).ok().map(Frame::Records);
+pub fn decode(kind: u32, content: Vec<u8>, unpacker: &mut Unpacker) -> Option<Frame> {
+    let records = match kind {
+        PACKED_RECORDS => Some(unpacker.unpack(&content)?),
+        RECORDS => return Block::from_bytes(content).ok().map(Frame::Records),
+        _ => None,
+    };
+    if let Some(records) = records {
+        return Block::from_bytes(records).ok().map(Frame::Records);
     }
     let mut reader = Reader::new(&content, Endian::Little);
     Some(match kind {
         COUNTERS => Frame::Counters(counters(&mut reader)?),
         END => Frame::End(End {
             masked: reader.u64()?,
+            left_out: reader.u64()?,
+            unread: reader.u64()?,
             counters: counters(&mut reader)?,
             open: states(&mut reader)?,
         }),

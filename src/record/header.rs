@@ -7,7 +7,7 @@ use crate::redact::TagKey;
 
 const MAGIC: [u8; 16] = *b"agentsight\nrun\n\0";
 /// Of the file's layout and of the kernel's records in it.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// In the byte order of the machine that recorded.
 const ORDER: u32 = 0x0102_0304;
 const IS_MASKED: u32 = 1;
@@ -19,8 +19,9 @@ pub const LEN: usize = 16 + 4 + 4 + 4 + 4 + 16 + 32 + 4;
 pub struct Header {
     /// What to add to an event's time to get the time of day, in nanoseconds since 1970.
     pub boot_to_unix_ns: i128,
-    /// Makes masking the same each time that secrets are masked when the recording is read. It is not written where
-    /// they are masked already.
+    /// Makes masking the same each time that secrets are masked when the recording is read. Where they are masked already,
+    /// another one is written, which is made of it and says nothing of it: it is for those that only show when all is
+    /// decoded.
     pub tag_key: TagKey,
     /// Secrets were masked before they were written.
     pub is_masked: bool,
@@ -37,10 +38,12 @@ impl Header {
         bytes.extend(u32::to_le_bytes(flags));
         bytes.extend(self.boot_to_unix_ns.to_le_bytes());
         // With it, whoever has the recording could try out secrets until the tag is right.
-        let key = if self.is_masked {
-            [0; 32]
-        } else {
-            self.tag_key
+        let key = match self.is_masked {
+            true => blake3::derive_key(
+                "agentsight 2026 tags of what is masked in a replay",
+                &self.tag_key,
+            ),
+            false => self.tag_key,
         };
         bytes.extend(key);
         bytes.extend(crc32fast::hash(&bytes).to_le_bytes());

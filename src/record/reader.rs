@@ -4,6 +4,7 @@ use std::io::{self, Read};
 
 use super::coding::{self, CONTENT_MAX, PREFIX_LEN};
 use super::header::{self, Header};
+use super::pack::Unpacker;
 use crate::error::{Context, Error, Result};
 use crate::event::frame::Frame;
 
@@ -11,6 +12,7 @@ use crate::event::frame::Frame;
 pub struct Recording<R> {
     file: R,
     header: Header,
+    unpacker: Unpacker,
     /// Where the next frame is.
     at: u64,
     has_ended: bool,
@@ -31,6 +33,7 @@ impl<R: Read> Recording<R> {
         Ok(Self {
             file,
             header: Header::decode(&bytes)?,
+            unpacker: Unpacker::new()?,
             at: header::LEN as u64,
             has_ended: false,
         })
@@ -71,7 +74,7 @@ impl<R: Read> Recording<R> {
         if coding::checksum(kind, &content) != sum {
             return Err(damaged("its checksum is wrong"));
         }
-        let frame = coding::decode(kind, content);
+        let frame = coding::decode(kind, content, &mut self.unpacker);
         let frame = frame.ok_or_else(|| damaged("it holds no frame that is known"))?;
         self.at = at + PREFIX_LEN as u64 + len;
         self.has_ended = matches!(frame, Frame::End(_));

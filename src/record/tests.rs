@@ -97,6 +97,8 @@ fn frames() -> Vec<Frame> {
             open: vec![state],
             counters: vec![(Counter::CallFull, 3)],
             masked: 0,
+            left_out: 0,
+            unread: 0,
         }),
     ]
 }

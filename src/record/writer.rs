@@ -1,22 +1,21 @@
 //! Writes a recording. Records are masked where they lie and written from there; what they say is followed
 //! for the summary only.
 
-use std::borrow::Cow;
 use std::io::{self, IoSlice, Write};
 
-use super::coding::{self, Packer};
+use super::coding;
 use super::header::Header;
+use super::mask::Mask;
+use super::pack::Packer;
 use crate::error::{Context, Result};
-use crate::event::block::Block;
 use crate::event::frame::Frame;
-use crate::event::wire;
 use crate::output::{Flow, Output, Summary};
 use crate::redact::Redactor;
 
 /// Writes all frames of a run to a file.
 pub struct Recorder {
     file: Box<dyn Write + Send>,
-    redactor: Option<Redactor>,
+    mask: Option<Mask>,
     /// Counts what is written.
     output: Output,
     packer: Packer,
@@ -36,7 +35,7 @@ impl Recorder {
     /// Writes to `file`; masks with `redactor`, which is there if `header.is_masked`.
     ///
     /// # Errors
-    /// The header cannot be written.
+    /// The header cannot be written, or there is no memory.
     pub fn with_redactor(
         file: Box<dyn Write + Send>,
         header: &Header,
@@ -44,9 +43,9 @@ impl Recorder {
     ) -> Result<Self> {
         let mut recorder = Self {
             file,
-            redactor,
+            mask: redactor.map(Mask::new),
             output: Output::default(),
-            packer: Packer::default(),
+            packer: Packer::new()?,
             scratch: Vec::new(),
         };
         let written = recorder.file.write_all(&header.encode());
@@ -59,18 +58,18 @@ impl Recorder {
     /// # Errors
     /// The output fails.
     pub fn take(&mut self, frame: &mut Frame) -> Result<Flow> {
-        if let Some(redactor) = &mut self.redactor {
+        if let Some(mask) = &mut self.mask {
             match frame {
-                Frame::End(end) => end.masked = redactor.masked(),
+                Frame::End(end) => mask.tell(end),
                 Frame::Exited { open, .. } => {
-                    open.iter().for_each(|state| redactor.forget(state.id.0));
+                    open.iter().for_each(|state| mask.forget(state.id));
                 }
-                Frame::Process(info) => redactor.process(info),
-                Frame::Records(block) => mask(redactor, block),
+                Frame::Process(info) => mask.process(info),
+                Frame::Records(block) => mask.records(block),
                 _ => {}
             }
         }
-        let (kind, content) = coding::encode(frame, &mut self.packer, &mut self.scratch);
+        let (kind, content) = coding::encode(frame, &mut self.packer, &mut self.scratch)?;
         let prefix = coding::prefix(kind, content);
         write_both(&mut self.file, &prefix, content).context(failed)?;
         self.output.take(frame)
@@ -84,20 +83,6 @@ impl Recorder {
 
 fn failed() -> &'static str {
     "failed to write the recording"
-}
-
-fn mask(redactor: &mut Redactor, block: &mut Block) {
-    block.change(|record| {
-        if let Some((conn, direction, offset, bytes)) = wire::plaintext(record) {
-            let mut masked = Cow::Borrowed(&*bytes);
-            redactor.mask((conn.0, direction), offset, &mut masked);
-            if let Cow::Owned(masked) = masked {
-                bytes.copy_from_slice(&masked);
-            }
-        } else if let Some(conn) = wire::closed(record) {
-            redactor.forget(conn.0);
-        }
-    });
 }
 
 /// With one system call, mostly.

@@ -8,9 +8,9 @@
 //! on both sides, but for the few bytes that came before it could be recognised. Of what has been decoded (fields,
 //! paths, JSON, text, [`Redactor::stream_text`]), nothing is shown before it is known to be none.
 //!
-//! What it cannot do: HTTP/2 headers are compressed (HPACK), compressed bodies are too; neither can be
-//! masked in place. A recording of such traffic holds its secrets. Numbers, and values that stand before the name that makes
-//! them secret (`{"value": …, "name": …}`), are masked in decoded JSON only.
+//! What it cannot do by itself: HTTP/2 headers are compressed (HPACK), compressed bodies are too; of a recording, that is
+//! `record/mask.rs`'s. Numbers, and values that stand before the name that makes them secret (`{"value": …, "name": …}`), are
+//! masked in decoded JSON only.
 
 mod chunks;
 mod ending;
@@ -58,6 +58,7 @@ pub struct Redactor {
     pen: Pen,
     kinds: Kinds,
     masked_in_said: u64,
+    speaking: said::Speaking,
 }
 
 /// A secret that [`Redactor::find`] found.
@@ -96,6 +97,7 @@ impl Redactor {
             pen: Pen { tag_key, masked: 0 },
             kinds: Kinds::new(),
             masked_in_said: 0,
+            speaking: said::Speaking::default(),
         }
     }
 
@@ -233,6 +235,18 @@ impl Redactor {
             ..
         } = self;
         pieces.push(scanner, scratch, pen, key, piece);
+    }
+
+    /// The text has most likely ended: what was held back. If it goes on nevertheless, what goes on with a secret is masked.
+    pub fn let_go(&mut self, key: TextKey) -> String {
+        let Self {
+            scanner,
+            pieces,
+            scratch,
+            pen,
+            ..
+        } = self;
+        pieces.let_go(scanner, scratch, pen, key)
     }
 
     /// The text has ended: what was held back.

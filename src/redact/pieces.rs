@@ -63,7 +63,20 @@ impl Pieces {
         let text = self.texts.entry(key).or_default();
         text.held
             .extend_from_slice(std::mem::take(piece).as_bytes());
-        *piece = into_text(text.release(scanner, scratch, pen, false));
+        *piece = into_text(text.release(scanner, scratch, pen, End::Open));
+    }
+
+    /// As [`super::Redactor::let_go`].
+    pub fn let_go(
+        &mut self,
+        scanner: &Scanner,
+        scratch: &mut Scratch,
+        pen: &mut Pen,
+        key: TextKey,
+    ) -> String {
+        let text = self.texts.get_mut(&key);
+        let rest = text.map(|text| text.release(scanner, scratch, pen, End::Likely));
+        into_text(rest.unwrap_or_default())
     }
 
     /// As [`super::Redactor::flush`].
@@ -75,20 +88,32 @@ impl Pieces {
         key: TextKey,
     ) -> String {
         let text = self.texts.remove(&key);
-        let rest = text.map(|mut text| text.release(scanner, scratch, pen, true));
+        let rest = text.map(|mut text| text.release(scanner, scratch, pen, End::Sure));
         into_text(rest.unwrap_or_default())
     }
 }
 
+/// Whether more comes of a text.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// It does.
+    Open,
+    /// Most likely not.
+    Likely,
+    /// It does not.
+    Sure,
+}
+
 impl Piece {
-    /// What can be told, masked. With `is_last`, all.
+    /// What can be told, masked; all, if nothing more comes.
     fn release(
         &mut self,
         scanner: &Scanner,
         scratch: &mut Scratch,
         pen: &mut Pen,
-        is_last: bool,
+        end: End,
     ) -> Vec<u8> {
+        let is_last = end != End::Open;
         let seen = self.context.len();
         let blind = blind(&self.context);
         let mut from = 0;
@@ -118,7 +143,9 @@ impl Piece {
                 pen.masked += 1;
                 self.open = span.open(&text);
             } else {
+                let open = span.open(&text).filter(|_| end == End::Likely);
                 pen.mask_whole(&mut text, span);
+                self.open = open;
             }
         }
         self.held = text.split_off(cut);

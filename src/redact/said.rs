@@ -1,5 +1,7 @@
 //! Secrets out of what was said: heads, bodies, events, questions and answers.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value};
 
 use super::{Redactor, TextKey};
@@ -8,6 +10,15 @@ use crate::proto::Fields;
 use crate::semantics::dialect::DeltaKind;
 use crate::semantics::walk::Visitor;
 use crate::semantics::{Delta, Part};
+
+/// What a text of a part is told as.
+type Kind = fn(String) -> DeltaKind;
+
+/// By connection, exchange and choice: the part whose text came last.
+pub type Speaking = HashMap<(u64, u64, u64), (u64, Kind)>;
+
+/// Answers of which that is known at a time.
+const SPEAKING_MAX: usize = 1 << 14;
 
 impl Redactor {
     /// Masks the secrets in something that was said. It may become several: what was held back of a text comes before what
@@ -32,7 +43,12 @@ impl Redactor {
                 before = self.held_back(place, report);
                 self.report(report);
             }
-            What::Delta { delta, .. } => self.delta(place, delta),
+            What::Delta { call, delta } => {
+                let ended = self.ended_before(place, delta);
+                let call = *call;
+                before.extend(ended.map(|delta| What::Delta { call, delta }));
+                self.delta(place, delta);
+            }
             What::Event(event) => {
                 self.text(&mut event.data);
                 self.texts([&mut event.event, &mut event.id]);
@@ -143,6 +159,37 @@ impl Redactor {
         }
     }
 
+    /// What was held back of the part before, if another part of the answer begins now, or nothing more comes.
+    fn ended_before(&mut self, (conn, exchange): (u64, u64), delta: &Delta) -> Option<Delta> {
+        let kind: Option<Kind> = match &delta.kind {
+            DeltaKind::Finish(_) | DeltaKind::ToolCall { .. } => None,
+            DeltaKind::Reasoning(_) => Some(DeltaKind::Reasoning),
+            DeltaKind::Text(_) => Some(DeltaKind::Text),
+            DeltaKind::ToolArguments(_) => Some(DeltaKind::ToolArguments),
+        };
+        let choice = delta.choice;
+        let place = (conn, exchange, choice);
+        if self.speaking.len() >= SPEAKING_MAX {
+            self.speaking.clear();
+        }
+        let before = match kind {
+            Some(kind) => self.speaking.insert(place, (delta.part, kind)),
+            None => self.speaking.remove(&place),
+        };
+        let is_same = |part: u64| kind.is_some() && part == delta.part;
+        let (part, kind) = before.filter(|(part, _)| !is_same(*part))?;
+        let text = self.let_go(TextKey {
+            conn,
+            exchange,
+            choice,
+            part,
+        });
+        let kind = kind(text);
+        let is_empty = matches!(&kind, DeltaKind::Reasoning(text) | DeltaKind::Text(text)
+            | DeltaKind::ToolArguments(text) if text.is_empty());
+        (!is_empty).then_some(Delta { choice, part, kind })
+    }
+
     /// What was held back of the texts of a call that has ended.
     fn held_back(&mut self, (conn, exchange): (u64, u64), report: &CallReport) -> Vec<What> {
         let mut deltas = Vec::new();
@@ -152,6 +199,7 @@ impl Redactor {
             .iter()
             .flat_map(|answer| &answer.choices);
         for choice in choices {
+            self.speaking.remove(&(conn, exchange, choice.index));
             for (part, content) in choice.message.parts.iter().enumerate() {
                 let part = part as u64;
                 let key = TextKey {

@@ -411,6 +411,33 @@ fn masked_json_is_still_json() {
     }
 }
 
+/// A part of an answer that goes on behind another one would show the rest of a secret.
+#[test]
+fn what_goes_on_after_all_is_masked() {
+    let secret = "sk-ant-api03-Zq8xK2vB7nM4wE9rT1yU6iO3pA5sD0fGhJkLzXcVbNm0";
+    for cut in 4..secret.len() {
+        let mut redactor = redactor();
+        let key = TextKey::default();
+        let (first, second) = secret.split_at(cut);
+        let (mut first, mut second) = (format!("it is {first}"), format!("{second}, ok"));
+        redactor.stream_text(key, &mut first);
+        let held = redactor.let_go(key);
+        redactor.stream_text(key, &mut second);
+        let rest = redactor.flush(key);
+        let shown = format!("{second}{rest}");
+        assert!(
+            first.starts_with("it is") && shown.ends_with(", ok"),
+            "{first}{held}{shown}"
+        );
+        let told = secret.get(cut..).unwrap();
+        assert!(
+            told.len() < 12 || !shown.contains(told),
+            "{cut}: {first}{held} {shown}"
+        );
+        assert!(!format!("{first}{held}{shown}").contains(secret));
+    }
+}
+
 /// A long secret over many chunks stays masked to its end and not beyond.
 #[test]
 fn long_secrets_run_on() {

@@ -16,6 +16,21 @@ use super::model::{Call, Usage};
 use crate::error::{Context, Error, Result};
 
 static TABLE: &str = include_str!("prices.json");
+/// JSON Schema of such tables.
+pub const PRICES_SCHEMA: &str = include_str!("prices.schema.json");
+/// What an entry may say: a name that is misspelt would be a price that is not there.
+const NAMES: [&str; 10] = [
+    "above",
+    "apart",
+    "cache_read",
+    "cache_write",
+    "cache_write_1h",
+    "input",
+    "models",
+    "output",
+    "provider",
+    "source",
+];
 /// Prices are for so many tokens.
 const PER: f64 = 1_000_000.0;
 /// USD for a million tokens: nothing costs more, and no sum of such overflows.
@@ -101,8 +116,7 @@ impl Prices {
         Ok(prices)
     }
 
-    /// The built-in table with another over it: JSON in the same form (`version`, and `prices` with an entry for each
-    /// `provider` and `models`). An entry replaces the built-in ones of the same names completely.
+    /// The built-in table with another over it: JSON in the same form ([`PRICES_SCHEMA`]). An entry replaces the built-in ones of the same names completely.
     pub fn with_overrides(text: &str) -> Result<Self> {
         let mut prices = Self::load()?;
         prices.add(text)?;
@@ -207,6 +221,10 @@ fn read(value: Value) -> Result<Entry> {
         }
         _ => return Err(Error::invalid("provider or models are missing")),
     };
+    if let Some(unknown) = unknown_name(&value) {
+        let unknown = format!("{name} has a field {unknown}, which nobody knows");
+        return Err(Error::invalid(unknown));
+    }
     let entry: Entry = serde_json::from_value(value)
         .map_err(|error| Error::invalid(error.to_string()))
         .context(|| name.clone())?;
@@ -232,6 +250,17 @@ fn read(value: Value) -> Result<Entry> {
         }
     }
     Ok(entry)
+}
+
+fn unknown_name(entry: &Value) -> Option<&str> {
+    let above = entry.get("above").and_then(Value::as_array);
+    let steps = above.into_iter().flatten().filter_map(Value::as_object);
+    let mut in_steps = steps.flatten().filter(|(name, _)| *name != "tokens");
+    let is_unknown = |name: &&String| !NAMES.contains(&name.as_str());
+    let in_entry = entry.as_object()?.keys().find(is_unknown);
+    let unknown =
+        in_entry.or_else(|| in_steps.find_map(|(name, _)| is_unknown(&name).then_some(name)));
+    unknown.map(String::as_str)
 }
 
 /// USD. `None`: counts contradict each other, or tokens have no price.

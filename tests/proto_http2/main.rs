@@ -13,6 +13,7 @@
 mod crates;
 mod damage;
 mod late;
+mod literals;
 mod nghttp2;
 mod seen;
 #[path = "../support/skip.rs"]

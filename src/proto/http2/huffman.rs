@@ -1,5 +1,5 @@
-//! The Huffman code of HPACK (RFC 7541 section 5.2 and appendix B). Decodes only, symbol by symbol with one look-up each;
-//! the few codes longer than ten bits take a second one.
+//! The Huffman code of HPACK (RFC 7541 section 5.2 and appendix B). Decodes symbol by symbol with one look-up each; the few
+//! codes longer than ten bits take a second one. Encodes what is masked, which is little and need not be fast.
 
 use std::sync::LazyLock;
 
@@ -110,6 +110,53 @@ pub fn decode(coded: &[u8], plain: &mut Vec<u8>) -> Option<()> {
             return Some(());
         }
     }
+}
+
+/// Codes by symbol, at the end of their 32 bits, and their lengths.
+static CODES: LazyLock<Vec<(u32, u32)>> = LazyLock::new(|| {
+    let mut order: Vec<(u8, usize)> = LENGTHS.into_iter().zip(0..).collect();
+    order.sort_unstable();
+    let mut codes = vec![(0, 0); LENGTHS.len()];
+    let mut end = 0_u32;
+    for (bits, symbol) in order {
+        let bits = u32::from(bits);
+        if let Some(code) = codes.get_mut(symbol) {
+            *code = (end >> (LONG - bits), bits);
+        }
+        end += 1 << (LONG - bits);
+    }
+    codes
+});
+
+/// Bytes of these symbols in the code.
+pub fn encoded_len(plain: impl Iterator<Item = u8>) -> usize {
+    let bits = plain.map(|symbol| {
+        LENGTHS
+            .get(usize::from(symbol))
+            .copied()
+            .unwrap_or_default()
+    });
+    bits.map(usize::from).sum::<usize>().div_ceil(8)
+}
+
+/// These symbols in the code, with ones behind the last (section 5.2).
+pub fn encode(plain: impl Iterator<Item = u8>) -> Vec<u8> {
+    let mut coded = Vec::new();
+    let (mut pending, mut count) = (0_u64, 0);
+    for symbol in plain {
+        let (code, bits) = CODES.get(usize::from(symbol)).copied().unwrap_or_default();
+        pending = pending << bits | u64::from(code);
+        count += bits;
+        while count >= 8 {
+            count -= 8;
+            coded.push((pending >> count) as u8);
+        }
+        pending &= (1 << count) - 1;
+    }
+    if count > 0 {
+        coded.push((pending << (8 - count)) as u8 | (0xff >> count));
+    }
+    coded
 }
 
 impl Tables {

@@ -4,6 +4,7 @@
 //! * [`reader`] cuts a direction into frames, [`assembly`] joins header blocks, and [`search`] finds where a frame begins
 //!   if nobody knows;
 //! * [`hpack`] decodes header blocks, with [`table`] and [`huffman`];
+//! * [`literals`] lets somebody change values of header blocks where they lie;
 //! * [`mux`] says what they mean: [`blocks`] for heads and trailers, [`streams`] for what is open, [`sockets`] for those
 //!   that have become WebSockets.
 //!
@@ -18,6 +19,7 @@ mod frame;
 mod head;
 mod hpack;
 mod huffman;
+mod literals;
 mod mux;
 mod reader;
 mod search;
@@ -35,6 +37,7 @@ use reader::Reader;
 use super::{Decoder, Limits, Out, Party};
 
 pub use hpack::fuzz_hpack;
+pub use literals::Literals;
 
 /// Bytes in which a frame is looked for before an answer is given up: a frame of the common size, and headers behind it.
 const LOOK_MAX: usize = 24 << 10;

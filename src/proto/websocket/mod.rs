@@ -8,6 +8,7 @@
 
 mod deflate;
 mod frame;
+mod payload;
 mod side;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ mod trail;
 pub use self::deflate::Deflate;
 use self::deflate::Inflater;
 use self::frame::Rules;
+pub use self::payload::{Look, Part, Payloads};
 use self::side::{Context, Frames};
 use super::both::Both;
 use super::{Decoder, ExchangeId, Limits, Out, Party};

@@ -45,6 +45,40 @@ fn every_built_in_model_has_a_cost() {
     assert_eq!(names, prices.places.len());
 }
 
+/// Who writes a table by the schema has it refused; or a table passes that the schema refuses.
+#[test]
+fn the_schema_means_what_is_read() {
+    let schema: Value = serde_json::from_str(PRICES_SCHEMA).unwrap();
+    let schema = jsonschema::validator_for(&schema).unwrap();
+    let is_valid = |text: &str| schema.is_valid(&serde_json::from_str(text).unwrap());
+    let entry = |entry: &str| {
+        format!(r#"{{"version": "1", "prices": [{{"provider": "p", "models": ["m"], {entry}}}]}}"#)
+    };
+    assert!(is_valid(TABLE) && is_valid(OVER));
+    for good in [r#""input": 0"#, r#""input": 1, "source": "x", "apart": []"#] {
+        assert!(
+            is_valid(&entry(good)) && Prices::with_overrides(&entry(good)).is_ok(),
+            "{good}"
+        );
+    }
+    let bad = [
+        r#""output": 1"#,
+        r#""input": "1""#,
+        r#""input": -1"#,
+        r#""input": 1, "output": 2e6"#,
+        r#""input": 1, "inptu": 1"#,
+        r#""input": 1, "above": [{"input": 1}]"#,
+        r#""input": 1, "above": [{"tokens": 1, "output": 1}]"#,
+        r#""input": 1, "above": [{"tokens": 1, "input": 1, "cache": 1}]"#,
+    ];
+    let bad = bad.map(entry);
+    let others = [r#"{"prices": []}"#, r#"{"version": "1"}"#, r#"[]"#].map(str::to_owned);
+    for bad in bad.iter().chain(&others) {
+        assert!(!is_valid(bad), "{bad}");
+        assert!(Prices::with_overrides(bad).is_err(), "{bad}");
+    }
+}
+
 /// A model that nobody knows costs nothing, or what another one costs.
 #[test]
 fn unknown_models_have_no_cost() {

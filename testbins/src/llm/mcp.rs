@@ -38,8 +38,10 @@ pub fn answer(shared: &Shared, method: &Method, headers: &HeaderMap, body: &[u8]
     };
     let reply = reply(&message, &mut rng);
     let log = |is_streamed: bool| {
+        let sent = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         shared.log.write(&json!({"id": id, "api": "mcp", "session": session, "stream": is_streamed,
-            "request": message, "response": reply, "status": if reply.is_null() { 202 } else { 200 },
+            "sent_session": sent(SESSION), "sent_version": sent("mcp-protocol-version"),
+            "note": is_streamed.then(note), "request": message, "response": reply, "status": if reply.is_null() { 202 } else { 200 },
             "fault": null}));
     };
     let respond = || {
@@ -69,11 +71,15 @@ pub fn answer(shared: &Shared, method: &Method, headers: &HeaderMap, body: &[u8]
     }
 }
 
+/// What is said before a streamed answer.
+fn note() -> Value {
+    json!({"jsonrpc": "2.0", "method": "notifications/message",
+        "params": {"level": "info", "data": "Working on it…"}})
+}
+
 /// With a notification before it, and cut anywhere.
 fn streamed(reply: &Value, rng: &mut Rng) -> io::Result<Body> {
-    let note = json!({"jsonrpc": "2.0", "method": "notifications/message",
-        "params": {"level": "info", "data": "Working on it…"}});
-    let frames: Vec<Frame> = [&note, reply]
+    let frames: Vec<Frame> = [&note(), reply]
         .map(|one| event(Some("message"), one, rng))
         .into();
     let sending = Sending {

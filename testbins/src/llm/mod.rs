@@ -20,6 +20,7 @@ mod fault;
 mod gemini;
 mod mcp;
 mod ollama;
+mod raw;
 mod responses;
 mod said;
 mod serve;
@@ -58,6 +59,8 @@ pub struct Options {
     /// A JSON file with a list of turns (`{"thoughts", "text", "tool_calls": [{"name", "arguments"}]}`): in each
     /// conversation with tools, the answer after n rounds of tool results is the one with index n.
     pub turns: Option<PathBuf>,
+    /// A file with a whole response: each connection's first request is answered with its bytes, whatever they are.
+    pub raw: Option<PathBuf>,
     /// Threads that serve.
     pub threads: usize,
 }
@@ -71,6 +74,7 @@ impl Default for Options {
             coding: true,
             pause_ms: 0,
             turns: None,
+            raw: None,
             threads: 2,
         }
     }
@@ -101,15 +105,16 @@ impl MockServer {
             Some(path) => serde_json::from_slice(&fs::read(path)?)?,
             None => Vec::new(),
         };
+        let raw = options.raw.as_ref().map(fs::read).transpose()?;
         let log = folder.join("truth.jsonl");
-        let acceptor = tls::acceptor(folder, options.http2)?;
+        let acceptor = tls::acceptor(folder, options.http2 && raw.is_none())?;
         let runtime = Builder::new_multi_thread()
             .worker_threads(options.threads)
             .enable_all()
             .build()?;
         let listener = runtime.block_on(tls::listen(options.port))?;
         let port = listener.local_addr()?.port();
-        let shared = Arc::new(Shared::new(options, Log::create(&log)?, turns));
+        let shared = Arc::new(Shared::new(options, Log::create(&log)?, turns, raw));
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
             runtime.block_on(async {

@@ -17,6 +17,7 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use super::raw;
 use super::serve::{self, Shared};
 
 /// Reads `cert.pem` and `key.pem`.
@@ -44,12 +45,22 @@ pub async fn listen(port: u16) -> io::Result<TcpListener> {
 
 /// Serves until it is dropped.
 pub async fn serve(listener: TcpListener, acceptor: TlsAcceptor, shared: Arc<Shared>) {
+    let answer = shared.raw.clone();
     let router = Router::new().fallback(serve::any).with_state(shared);
     loop {
         match listener.accept().await {
-            Ok((socket, _)) => {
-                tokio::spawn(connection(socket, acceptor.clone(), router.clone()));
-            }
+            Ok((socket, _)) => match &answer {
+                Some(answer) => drop(tokio::spawn(raw::answer(
+                    socket,
+                    acceptor.clone(),
+                    answer.clone(),
+                ))),
+                None => drop(tokio::spawn(connection(
+                    socket,
+                    acceptor.clone(),
+                    router.clone(),
+                ))),
+            },
             // Too many open files, perhaps: some will be closed.
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }

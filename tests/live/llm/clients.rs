@@ -10,6 +10,7 @@ use agentsight_testbins::llm::{MockServer, Options};
 
 use crate::capture::Capture;
 use crate::llm::compare;
+use crate::program;
 use crate::support::{repository, sample_cache, skip};
 
 /// A server, and where its clients live.
@@ -29,16 +30,22 @@ impl Scene {
         // A library has many users: ours are what this test starts. Of a program no process is there yet.
         let ours: &[&str] = if is_library { &["--pid", &own] } else { &[] };
         let capture = Capture::start_alone(binary, ours);
+        let mut scene = Self::set(options);
+        scene.is_library = is_library;
+        (scene, capture)
+    }
+
+    /// The same without observing anything.
+    pub fn set(options: Options) -> Self {
         leave_network();
         let dir = tempfile::tempdir().unwrap();
         let server = MockServer::start(options, dir.path()).unwrap();
-        let scene = Self {
+        Self {
             server,
             dir,
-            is_library,
+            is_library: true,
             pids: RefCell::default(),
-        };
-        (scene, capture)
+        }
     }
 
     /// A command with an empty home and no other environment, which trusts the server as far as variables can say it.
@@ -62,6 +69,15 @@ impl Scene {
             command.env(name, &self.server.ca);
         }
         command
+    }
+
+    /// curl, which trusts the server.
+    pub fn curl(&self) -> Option<Command> {
+        let mut command = self.command(&program("curl")?);
+        command.args(["--silent", "--show-error", "--no-buffer", "--cacert"]);
+        command.arg(&self.server.ca);
+        command.args(["--header", "content-type: application/json"]);
+        Some(command)
     }
 
     /// Runs it to its end, which must be a good one: what it printed.
@@ -136,6 +152,11 @@ pub fn sdks(language: &str) -> Option<PathBuf> {
         return Some(folder);
     }
     skip(&format!("{language} SDKs (scripts/fetch-clients)"))
+}
+
+/// A file of this repository.
+pub fn repository_file(name: &str) -> PathBuf {
+    repository().join(name)
 }
 
 /// A file of `testbins/clients`.

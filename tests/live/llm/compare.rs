@@ -26,8 +26,7 @@ pub fn complaints(truth: &[Value], lines: &[Value]) -> Vec<String> {
     };
     let (mcp, llm): (Vec<_>, Vec<_>) = truth.iter().partition(|line| line["api"] == "mcp");
     let mut complaints = calls(&llm, &of("llm.call"));
-    let messages = of("mcp.message");
-    complaints.extend(mcp.iter().flat_map(|line| unseen(line, &messages)));
+    complaints.extend(messages(&mcp, &of("mcp.message")));
     complaints
 }
 
@@ -360,30 +359,89 @@ fn error_message(error: &Value) -> Value {
     texts.next().cloned().unwrap_or_default()
 }
 
-/// Of an MCP exchange: both messages must have been seen with what they say.
-fn unseen(truth: &Value, messages: &[&Value]) -> Vec<String> {
-    let mut unseen = Vec::new();
-    for (what, part) in [("request", "params"), ("response", "result")] {
-        let said = &truth[what][part];
-        let is_seen = messages.iter().any(|message| holds(message, said));
-        if !said.is_null() && !is_seen {
-            unseen.push(format!(
-                "mcp {}: no {what} with {}",
-                truth["id"],
-                brief(said)
-            ));
+/// Of exchanges of MCP: each message must have been told once, with every field that it has and no other.
+fn messages(truth: &[&Value], lines: &[&Value]) -> Vec<String> {
+    let mut told: Vec<Value> = lines.iter().map(|line| message_of_line(line)).collect();
+    let mut complaints = Vec::new();
+    for line in truth {
+        for said in messages_of_truth(line) {
+            match told.iter().position(|told| *told == said) {
+                Some(at) => drop(told.swap_remove(at)),
+                None => complaints.push(format!("mcp {}: never told: {said}", line["id"])),
+            }
         }
     }
-    unseen
+    let told = told.iter();
+    complaints.extend(told.map(|told| format!("mcp: told, but never said like that: {told}")));
+    complaints
 }
 
-fn holds(value: &Value, part: &Value) -> bool {
-    value == part
-        || match value {
-            Value::Array(all) => all.iter().any(|one| holds(one, part)),
-            Value::Object(all) => all.values().any(|one| holds(one, part)),
-            _ => false,
-        }
+/// The fields that are of the message itself.
+fn message_of_line(line: &Value) -> Value {
+    const FIELDS: [&str; 11] = [
+        "error",
+        "id",
+        "is_tool_error",
+        "kind",
+        "method",
+        "name",
+        "params",
+        "protocol_version",
+        "result",
+        "session_id",
+        "uri",
+    ];
+    let line = line.as_object().unwrap().iter();
+    let own = line.filter(|(name, _)| FIELDS.contains(&name.as_str()));
+    own.map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+/// What the two said to each other, in the fields that a line has.
+fn messages_of_truth(line: &Value) -> Vec<Value> {
+    let (request, reply, note) = (&line["request"], &line["response"], &line["note"]);
+    let asked = |sent: &Value, kind: &str, session: &Value, version: &Value| {
+        let named = match sent["params"]["protocolVersion"].is_null() {
+            true => version,
+            false => &sent["params"]["protocolVersion"],
+        };
+        json!({"kind": kind, "id": sent["id"], "method": sent["method"], "name": sent["params"]["name"],
+            "uri": sent["params"]["uri"], "params": sent["params"], "session_id": session, "protocol_version": named})
+    };
+    let kind = if request["id"].is_null() {
+        "notification"
+    } else {
+        "request"
+    };
+    let mut messages = vec![asked(
+        request,
+        kind,
+        &line["sent_session"],
+        &line["sent_version"],
+    )];
+    if !note.is_null() {
+        messages.push(asked(note, "notification", &line["session"], &Value::Null));
+    }
+    if !reply.is_null() {
+        let kind = if reply["error"].is_null() {
+            "response"
+        } else {
+            "error"
+        };
+        let failed = reply["result"]["isError"] == true;
+        messages.push(json!({"kind": kind, "id": reply["id"], "method": request["method"],
+            "name": request["params"]["name"], "uri": request["params"]["uri"], "result": reply["result"],
+            "error": reply["error"], "is_tool_error": failed.then_some(true), "session_id": line["session"],
+            "protocol_version": reply["result"]["protocolVersion"]}));
+    }
+    let known = |message: Value| {
+        let fields = message.as_object().unwrap().iter();
+        let known = fields.filter(|(_, value)| !value.is_null());
+        known
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
+    };
+    messages.into_iter().map(known).collect()
 }
 
 fn list(value: &Value) -> &[Value] {

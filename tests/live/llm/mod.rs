@@ -1,8 +1,11 @@
 //! What real clients say to a mock LLM server, and what it says to them, is what `attach` tells: call by call and field by
 //! field, against the server's own log.
 
+mod chosen;
 mod clients;
 mod compare;
+mod secrets;
+mod terminal;
 
 use std::path::{Path, PathBuf};
 
