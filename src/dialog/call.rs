@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::Shared;
 use super::background::Known;
 use super::body::{Half, LACKS_MAX};
+use super::guess::Guess;
 use super::history::Retry;
 use super::pace::Pace;
 use super::room::Share;
@@ -15,6 +16,7 @@ use crate::proto::{ExchangeId, Fields, Outcome, RequestHead};
 use crate::semantics::dialect::DeltaKind;
 use crate::semantics::recognise::COMPATIBLE;
 use crate::semantics::thread::{Place, Question};
+use crate::semantics::unplaced::Candidate;
 use crate::semantics::{
     Call, Delta, Dialect, Merge, Operation, Piece, Request, RequestView, Response, Target, Usage,
     fetched, openai, provider_of, recognise,
@@ -158,6 +160,31 @@ impl Calling {
         Some(calling)
     }
 
+    /// What an answer has shown to be a call; it came in pieces if `streams`.
+    pub fn of_guess(
+        guess: Guess,
+        chosen: Candidate,
+        streams: bool,
+        process: ProcessId,
+        shared: &mut Shared,
+    ) -> Self {
+        let Candidate {
+            dialect, target, ..
+        } = chosen;
+        let mut request = dialect.request(&target, &guess.body);
+        // Gemini says so in its path.
+        request.stream |= streams;
+        let mut calling = Self::new(dialect, target, request, guess.question, process, shared);
+        calling.authority = guess.authority;
+        calling.lacks = guess.lacks;
+        calling.pace.began_ns = guess.began_ns;
+        calling.pace.sent_ns = guess.sent_ns;
+        if let Some((status, fields, at_ns)) = guess.answered {
+            calling.answered(status, &fields, at_ns);
+        }
+        calling
+    }
+
     fn new(
         dialect: &'static dyn Dialect,
         target: Target,
@@ -247,30 +274,22 @@ impl Calling {
 
     /// Takes the next piece of the answer, and tells what is new. Returns whether it was one.
     pub fn take(&mut self, piece: &Content<'_>, at_ns: u64, told: &mut Vec<What>) -> bool {
-        let piece = match piece {
+        match piece {
             // Half an event says nothing that could be relied on; that it is cut off is told.
-            Content::Sse(event) if !event.whole => return true,
-            Content::Sse(event) => Piece::Sse {
-                event: event.event,
-                data: event.data,
-            },
-            Content::Line(bytes) | Content::Element(bytes) => Piece::Json(bytes),
-            Content::Aws(message) => Piece::Aws {
-                kind: message.kind().unwrap_or_default(),
-                class: message.class().unwrap_or_default(),
-                payload: message.payload,
-            },
-            Content::Bytes(_) | Content::Fault(_) | Content::Gap(_) | Content::Grpc(_) => {
-                return false;
-            }
-        };
+            Content::Sse(event) if !event.whole => true,
+            piece => answer_piece(piece).is_some_and(|piece| self.hear(&piece, at_ns, told)),
+        }
+    }
+
+    /// The same.
+    pub fn hear(&mut self, piece: &Piece<'_>, at_ns: u64, told: &mut Vec<What>) -> bool {
         if self.is_full {
             return true;
         }
         let (dialect, target) = (self.dialect, &self.target);
         let merge = self.merge.get_or_insert_with(|| dialect.merge(target));
         let (name, pace) = (self.name, &mut self.pace);
-        let is_known = merge.piece(&piece, &mut |delta: Delta| {
+        let is_known = merge.piece(piece, &mut |delta: Delta| {
             // Why it ends is no token.
             if !matches!(delta.kind, DeltaKind::Finish(_)) {
                 pace.heard(at_ns);
@@ -545,13 +564,30 @@ fn with_estimate(call: Call) -> Call {
     call
 }
 
+/// A whole piece of content, as dialects take it.
+pub fn answer_piece<'p>(piece: &Content<'p>) -> Option<Piece<'p>> {
+    match piece {
+        Content::Sse(event) => event.whole.then_some(Piece::Sse {
+            event: event.event,
+            data: event.data,
+        }),
+        Content::Line(bytes) | Content::Element(bytes) => Some(Piece::Json(bytes)),
+        Content::Aws(message) => Some(Piece::Aws {
+            kind: message.kind().unwrap_or_default(),
+            class: message.class().unwrap_or_default(),
+            payload: message.payload,
+        }),
+        Content::Bytes(_) | Content::Fault(_) | Content::Gap(_) | Content::Grpc(_) => None,
+    }
+}
+
 /// What a request's body says, if all of it is there.
 pub fn body_of(half: &Half<RequestHead>) -> Option<Value> {
     serde_json::from_slice(half.body.whole()?).ok()
 }
 
 /// Of a question, to know it again. One that is not all there is like no other.
-fn digest(half: &Half<RequestHead>) -> [u8; 32] {
+pub fn digest(half: &Half<RequestHead>) -> [u8; 32] {
     let head = &half.head;
     let mut hasher = blake3::Hasher::new();
     for part in [&head.method, &head.target] {
@@ -576,7 +612,7 @@ fn path_of(target: &str) -> (&str, &str) {
 }
 
 /// A host without its port, in lower case.
-fn host_of(authority: &str) -> String {
+pub fn host_of(authority: &str) -> String {
     let authority = authority.rsplit('@').next().unwrap_or(authority);
     let host = match authority.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,

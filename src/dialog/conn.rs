@@ -69,6 +69,7 @@ impl Conn {
     ) {
         let mut teller = Teller::new(origin, shared, out);
         let exchanges = &mut self.exchanges;
+        exchanges.lose(from);
         if let Some(decoder) = &mut self.decoder {
             decoder.gap(from, origin.ts_ns, bytes, &mut |item| {
                 exchanges.take(item, &mut teller);
@@ -272,7 +273,7 @@ impl Exchanges {
             Item::Unrecognised { bytes, .. } => {
                 // On a connection that became a WebSocket, the exchange that it began with has the call.
                 if let Some(exchange) = self.open.values_mut().next_back() {
-                    exchange.lose(bytes);
+                    exchange.lose_message(bytes);
                 }
                 teller.unrecognised(bytes.unwrap_or(0));
             }
@@ -287,6 +288,12 @@ impl Exchanges {
         if head.version == Version::Http2 && !std::mem::replace(&mut self.has_authority, true) {
             let told = (teller.origin.conn, name.clone());
             teller.shared.authorities.push(told);
+        }
+    }
+
+    fn lose(&mut self, from: Party) {
+        for exchange in self.open.values_mut() {
+            exchange.lose(from);
         }
     }
 

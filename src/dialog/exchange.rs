@@ -1,8 +1,9 @@
 //! One exchange: a request, its response, and the call of a model that they may be.
 
 use super::body::Half;
-use super::call::{Calling, body_of};
+use super::call::{self, Calling, body_of};
 use super::conn::Teller;
+use super::guess::Guess;
 use super::mcp::Talk;
 use super::said::{Body, HttpRequest, HttpResponse, Lack, Role, StreamEvent, What, WsMessage};
 use crate::proto::content::Piece;
@@ -20,6 +21,7 @@ const TOLD_MAX: usize = 1 << 16;
 /// Of an answer that came before its question was complete.
 const EARLY_MAX: usize = 1 << 20;
 
+const ANSWER_LOST: &str = "bytes were lost on its connection, and its answer may be among them";
 const HEAD_LOST: &str = "its head was not seen";
 const UNSEEN: &str = "bytes were not seen";
 
@@ -46,6 +48,8 @@ pub struct Exchange {
     is_upgraded: bool,
     /// It is a stream of HTTP/2: what it was upgraded to ends with it.
     is_stream: bool,
+    /// Bytes of the server were lost on the connection since it began.
+    may_be_answered: bool,
     mcp: Option<Box<Talk>>,
     /// Host and target of the request.
     place: (Option<String>, Option<String>),
@@ -78,6 +82,7 @@ impl Exchange {
             is_looked_at: false,
             is_upgraded: false,
             is_stream: false,
+            may_be_answered: false,
             mcp: None,
             place: (None, None),
             version: Version::Http11,
@@ -104,6 +109,11 @@ impl Exchange {
         let is_over = matches!(self.response, State::Over);
         let goes_on = self.is_upgraded && !self.is_stream;
         is_over && !matches!(self.request, State::Open(_)) && !goes_on
+    }
+
+    /// Bytes of its connection were lost, perhaps of others.
+    pub fn lose(&mut self, from: Party) {
+        self.may_be_answered |= from != self.client;
     }
 
     /// It becomes a connection of another kind.
@@ -169,6 +179,9 @@ impl Exchange {
         self.look_at(false, at_ns, teller);
         if let Some(calling) = &mut self.reader.calling {
             calling.answered(head.status, fields, at_ns);
+        }
+        if let Some(guess) = &mut self.reader.guess {
+            guess.answered = Some((head.status, fields.clone(), at_ns));
         }
         if let State::Open(before) = &mut self.response {
             before.release(teller.shared);
@@ -239,7 +252,7 @@ impl Exchange {
     /// A message of the WebSocket that it became.
     pub fn web_socket(&mut self, message: WsMessage, at_ns: u64, teller: &mut Teller<'_>) {
         if message.is_incomplete && message.from != self.client {
-            self.lose(None);
+            self.lose_message(None);
         }
         let is_text = message.kind == WebSocketKind::Text && !message.is_incomplete;
         let mut told = Vec::new();
@@ -263,7 +276,7 @@ impl Exchange {
     }
 
     /// Something of the answer that comes over its WebSocket was lost.
-    pub fn lose(&mut self, bytes: Option<u64>) {
+    pub fn lose_message(&mut self, bytes: Option<u64>) {
         if let (true, Some(calling)) = (self.is_upgraded, &mut self.reader.calling) {
             calling.lack(Lack {
                 of: "response",
@@ -333,7 +346,8 @@ impl Exchange {
                 None,
             );
         }
-        if let Some(calling) = &mut reader.calling {
+        self.settle(at_ns, &mut told, teller);
+        if let Some(calling) = &mut self.reader.calling {
             calling.settle(teller.shared);
         }
         for what in told {
@@ -344,6 +358,44 @@ impl Exchange {
             teller.tell(at_ns, self, what);
             self.tell_mcp(heard, at_ns, teller);
         }
+    }
+
+    /// The answer, which comes in pieces, may have shown that the request is a call.
+    fn settle(&mut self, at_ns: u64, told: &mut Vec<What>, teller: &mut Teller<'_>) {
+        let guess = self.reader.guess.as_mut();
+        let Some((chosen, pieces)) = guess.and_then(|guess| guess.settled()) else {
+            return;
+        };
+        let Some(guess) = self.reader.guess.take() else {
+            return;
+        };
+        let bytes = guess.bytes;
+        let process = teller.origin.process;
+        let mut calling = Calling::of_guess(*guess, chosen, true, process, teller.shared);
+        calling.goes_over(teller.origin.clone(), self.id, self.role());
+        told.push(What::Asked(Box::new(calling.asked(bytes))));
+        for piece in pieces {
+            calling.hear(&piece.borrow(), at_ns, told);
+        }
+        self.reader.calling = Some(Box::new(calling));
+    }
+
+    /// The same of an answer in one piece.
+    fn settle_by(&mut self, answer: &Body, at_ns: u64, teller: &mut Teller<'_>) {
+        let Some(guess) = self.reader.guess.take() else {
+            return;
+        };
+        let chosen = answer.whole().and_then(|answer| guess.settled_by(answer));
+        let Some(chosen) = chosen else {
+            return;
+        };
+        let bytes = guess.bytes;
+        let process = teller.origin.process;
+        let mut calling = Calling::of_guess(*guess, chosen, false, process, teller.shared);
+        calling.goes_over(teller.origin.clone(), self.id, self.role());
+        let asked = calling.asked(bytes);
+        self.reader.calling = Some(Box::new(calling));
+        teller.tell(at_ns, self, What::Asked(Box::new(asked)));
     }
 
     /// What the answer, or an event of it, says in MCP.
@@ -373,6 +425,9 @@ impl Exchange {
         self.look_at(true, at_ns, teller);
         if let (true, Some(calling)) = (is_complete, &mut self.reader.calling) {
             calling.sent(at_ns);
+        }
+        if let (true, Some(guess)) = (is_complete, &mut self.reader.guess) {
+            guess.sent_ns = Some(at_ns);
         }
         let State::Open(mut half) = std::mem::replace(&mut self.request, State::Over) else {
             return;
@@ -438,6 +493,7 @@ impl Exchange {
             return;
         };
         let body = half.release(teller.shared);
+        self.settle_by(&body, at_ns, teller);
         teller.shared.counts.incomplete += u64::from(!half.lacks.is_empty() || !is_complete);
         let is_understood = self.is_understood();
         let calling = self.reader.calling.take();
@@ -489,6 +545,7 @@ impl Exchange {
         let why = match outcome {
             Outcome::Broken(fault) => fault.what.to_owned(),
             Outcome::Complete => HEAD_LOST.to_owned(),
+            Outcome::CutOff if self.may_be_answered => ANSWER_LOST.to_owned(),
             Outcome::CutOff => teller.why.to_owned(),
             Outcome::Reset(code) => format!("reset, code {code}"),
         };
@@ -517,7 +574,9 @@ impl Exchange {
         teller.say(at_ns, id, role, is_understood, response);
         if let Some(mut calling) = calling {
             calling.unanswered(&why);
-            let lacks = lost.map(|_| lacks).unwrap_or_default();
+            let is_lost = lost.is_some() || self.may_be_answered;
+            let is_lost = is_lost || matches!(outcome, Outcome::Broken(_));
+            let lacks = if is_lost { lacks } else { Vec::new() };
             if let Some(report) = calling.report(None, lacks, at_ns, teller.shared) {
                 teller.say(at_ns, id, role, true, What::Call(Box::new(report)));
             }
@@ -541,6 +600,7 @@ impl Exchange {
         let shared = &mut *teller.shared;
         let process = teller.origin.process;
         let Some(mut calling) = Calling::recognise(half, body.as_ref(), process, shared) else {
+            self.reader.guess = Guess::of(half, body).map(Box::new);
             let (fields, body) = (&half.head.fields, half.body.whole());
             if let Some((talk, said)) = Talk::begin(fields, body, &mut teller.shared.sessions) {
                 self.mcp = Some(Box::new(talk));
@@ -580,6 +640,8 @@ impl Early {
 #[derive(Default)]
 struct Reader {
     calling: Option<Box<Calling>>,
+    /// It may be a call.
+    guess: Option<Box<Guess>>,
     /// That were told.
     events: u64,
     /// That were too many.
@@ -592,7 +654,7 @@ impl Reader {
     /// An answer in pieces was asked for, however it will be sent.
     fn wants_several(&self) -> bool {
         let calling = self.calling.as_ref();
-        calling.is_some_and(|calling| calling.streams())
+        self.guess.is_some() || calling.is_some_and(|calling| calling.streams())
     }
 
     fn take(&mut self, piece: &Piece<'_>, at_ns: u64, told: &mut Vec<What>) {
@@ -603,6 +665,8 @@ impl Reader {
         }
         if let Some(calling) = &mut self.calling {
             self.streams |= calling.take(piece, at_ns, told);
+        } else if let (Some(guess), Some(piece)) = (&mut self.guess, call::answer_piece(piece)) {
+            self.streams |= guess.take(&piece);
         }
         if told.len() > TOLD_MAX {
             self.untold += (told.len() - TOLD_MAX) as u64;

@@ -10,6 +10,7 @@ mod call;
 mod conn;
 mod exchange;
 pub mod fuzz;
+mod guess;
 mod history;
 mod mcp;
 mod pace;

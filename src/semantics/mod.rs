@@ -28,6 +28,7 @@ pub mod thread;
 pub mod tokens;
 #[cfg(test)]
 mod trial;
+pub mod unplaced;
 pub mod walk;
 
 pub use dialect::{Delta, DeltaKind, Dialect, Merge, Piece, RequestView, Target};

@@ -28,7 +28,8 @@
 //! A library given as `-l:FILE` must exist, or the variant is [`Unbuilt::Missing`]; so must `libc.a`
 //! where the flags say `-static` or `-static-pie`. Nothing else is looked for in advance.
 //!
-//! [`llm`] is a server that speaks the APIs of LLM providers, for clients that are to be observed.
+//! [`llm`] is a server that speaks the APIs of LLM providers, for clients that are to be observed; [`replay`]
+//! is one that says what was recorded of real ones.
 //!
 //! Go programs have modes and toolchains instead of directives: [`golang`]. Rust programs are cargo
 //! packages: [`rust`].
@@ -42,6 +43,7 @@ mod link;
 pub mod llm;
 mod post;
 mod prefix;
+pub mod replay;
 pub mod run;
 pub mod rust;
 mod tool;

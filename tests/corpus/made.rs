@@ -9,7 +9,8 @@ use agentsight::semantics::{
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::exchange::{self, OwnedPiece};
+use crate::borrow;
+use crate::recorded::{self, OwnedPiece};
 use crate::restream::{self, End};
 use crate::support::{Random, require};
 
@@ -35,7 +36,7 @@ fn merged(dialect: &dyn Dialect, pieces: &[OwnedPiece]) -> (Response, Vec<Delta>
     let mut deltas = Vec::new();
     for piece in pieces {
         assert!(
-            merge.piece(&piece.borrow(), &mut |delta| deltas.push(delta)),
+            merge.piece(&borrow(piece), &mut |delta| deltas.push(delta)),
             "{piece:?}"
         );
     }
@@ -108,7 +109,7 @@ fn same(dialect: &dyn Dialect, body: &Value, pieces: &[OwnedPiece]) {
 #[test]
 fn recorded_answers_are_the_same_when_streamed() {
     let mut tried = 0;
-    for exchange in require!(exchange::corpus()) {
+    for exchange in require!(recorded::corpus()) {
         let Some(body) = exchange.response_json().filter(|_| exchange.status == 200) else {
             continue;
         };

@@ -8,9 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::exchange::{self, OwnedPiece};
+use crate::recorded::{self, Family, OwnedPiece};
 use crate::support::{Random, require};
-use crate::{FAMILIES, made, restream};
+use crate::{borrow, made, restream};
 
 /// What came of a stream.
 #[derive(Debug, PartialEq)]
@@ -28,8 +28,7 @@ fn told(dialect: &dyn Dialect, pieces: &[OwnedPiece]) -> Told {
         model: None,
     });
     let mut deltas = Vec::new();
-    let mut say =
-        |piece: &OwnedPiece| merge.piece(&piece.borrow(), &mut |delta| deltas.push(delta));
+    let mut say = |piece: &OwnedPiece| merge.piece(&borrow(piece), &mut |delta| deltas.push(delta));
     let known = pieces.iter().map(&mut say).collect();
     Told {
         is_final: merge.is_final(),
@@ -89,8 +88,8 @@ fn same(dialect: &dyn Dialect, pieces: &[OwnedPiece]) {
 #[test]
 fn recorded_pieces_are_told_as_their_trees() {
     let mut streams = 0;
-    for exchange in require!(exchange::corpus()) {
-        let family = FAMILIES.iter().find(|family| (family.has)(&exchange));
+    for exchange in require!(recorded::corpus()) {
+        let family = Family::of(&exchange);
         let Some(pieces) = family.and_then(|family| (family.pieces)(&exchange)) else {
             continue;
         };

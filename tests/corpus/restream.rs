@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::exchange::OwnedPiece;
+use crate::recorded::exchange::OwnedPiece;
 use crate::support::Random;
 
 fn data(value: &Value) -> OwnedPiece {

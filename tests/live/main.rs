@@ -27,6 +27,8 @@ mod path;
 mod peer;
 mod programs;
 mod record;
+#[path = "../recorded/mod.rs"]
+mod recorded;
 mod rust;
 mod rust_agent;
 mod rust_load;

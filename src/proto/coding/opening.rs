@@ -9,6 +9,8 @@ use super::Coding;
 /// Bytes that must be text. That so many compressed ones are is less likely than one in a million.
 const TEXT_LEN: usize = 16;
 
+/// Method 8 with the largest window (RFC 1950 section 2.2), which all encoders take: `x`.
+const ZLIB: u8 = 0x78;
 const GZIP: &[u8] = &[0x1f, 0x8b];
 /// RFC 8878 section 3.1.1.
 const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
@@ -50,6 +52,12 @@ pub(super) fn last_verdict(coding: Option<Coding>) -> Verdict {
 
 /// What content is when nobody knows what the head said; `is_textual`: if it is not coded, it should be text.
 pub(super) fn guess(head: &[u8], is_textual: bool) -> Verdict {
+    if head == [ZLIB] {
+        return Verdict::Unclear;
+    }
+    if head.first() == Some(&ZLIB) && is_zlib(head) {
+        return Verdict::CodedAs(Coding::Deflate);
+    }
     match (begins(GZIP, head), zstd(head)) {
         (Verdict::Coded, _) => Verdict::CodedAs(Coding::Gzip),
         (_, Verdict::Coded) => Verdict::CodedAs(Coding::Zstd),

@@ -372,7 +372,7 @@ fn high_streams_are_recognised() {
         assert_eq!(Http2::looks_like(&joined), Some(true));
     }
     // As a table of numbers looks: nothing ties its rows together.
-    let rows = (0..40_u32).map(|row| frame(DATA, 0, row * 0x0101_0000 | 0x0100_0001, &[7; 7]));
+    let rows = (0..40_u32).map(|row| frame(DATA, 0, (row * 0x0101_0000) | 0x0100_0001, &[7; 7]));
     let table = [vec![1, 2, 3], rows.collect::<Vec<_>>().concat()].concat();
     assert_ne!(Http2::looks_like(&table), Some(true));
 }

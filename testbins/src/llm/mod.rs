@@ -12,7 +12,7 @@
 mod anthropic;
 mod api;
 mod bedrock;
-mod body;
+pub(crate) mod body;
 mod chat;
 mod cohere;
 mod completions;
@@ -24,23 +24,21 @@ mod raw;
 mod responses;
 mod said;
 mod serve;
-mod tls;
-mod truth;
+pub(crate) mod tls;
+pub(crate) mod truth;
 mod websocket;
-mod wire;
+pub(crate) mod wire;
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
+use axum::Router;
 use serde_json::Value;
-use tokio::runtime::Builder;
-use tokio::sync::oneshot;
 
-use crate::rust;
 use serve::Shared;
+use tls::{Place, Server, Way};
 use truth::Log;
 
 /// How a server behaves.
@@ -89,48 +87,33 @@ pub struct MockServer {
     pub ca: PathBuf,
     /// One JSON line for each exchange.
     pub log: PathBuf,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    _server: Server,
 }
 
 impl MockServer {
     /// Starts one whose certificate (`cert.pem`, `key.pem`: made unless they are there) and log (`truth.jsonl`) are in
     /// this folder.
     pub fn start(options: Options, folder: &Path) -> io::Result<Self> {
-        let ca = folder.join("cert.pem");
-        if !ca.exists() {
-            rust::certificate(folder).map_err(io::Error::other)?;
-        }
         let turns = match &options.turns {
             Some(path) => serde_json::from_slice(&fs::read(path)?)?,
             None => Vec::new(),
         };
         let raw = options.raw.as_ref().map(fs::read).transpose()?;
         let log = folder.join("truth.jsonl");
-        let acceptor = tls::acceptor(folder, options.http2 && raw.is_none())?;
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(options.threads)
-            .enable_all()
-            .build()?;
-        let listener = runtime.block_on(tls::listen(options.port))?;
-        let port = listener.local_addr()?.port();
-        let shared = Arc::new(Shared::new(options, Log::create(&log)?, turns, raw));
-        let (stop, stopped) = oneshot::channel();
-        let thread = std::thread::spawn(move || {
-            runtime.block_on(async {
-                tokio::select! {
-                    () = tls::serve(listener, acceptor, shared) => {}
-                    _ = stopped => {}
-                }
-            });
-            runtime.shutdown_background();
-        });
+        let place = Place {
+            folder,
+            port: options.port,
+            http2: options.http2 && raw.is_none(),
+            threads: options.threads,
+        };
+        let shared = Arc::new(Shared::new(options, Log::create(&log)?, turns));
+        let router = Router::new().fallback(serve::any).with_state(shared);
+        let server = Server::start(&place, raw.map_or(Way::Router(router), Way::Raw))?;
         Ok(Self {
-            port,
-            ca,
+            port: server.port,
+            ca: server.ca.clone(),
             log,
-            stop: Some(stop),
-            thread: Some(thread),
+            _server: server,
         })
     }
 
@@ -141,20 +124,6 @@ impl MockServer {
 
     /// The lines of the truth log up to now.
     pub fn truth(&self) -> io::Result<Vec<Value>> {
-        let text = fs::read_to_string(&self.log)?;
-        let lines = text.lines().map(serde_json::from_str);
-        Ok(lines.collect::<Result<_, _>>()?)
-    }
-}
-
-impl Drop for MockServer {
-    fn drop(&mut self) {
-        // Either is gone already if the thread has failed.
-        if let Some(stop) = self.stop.take() {
-            let _ = stop.send(());
-        }
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
+        truth::read(&self.log)
     }
 }

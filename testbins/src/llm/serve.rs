@@ -32,8 +32,6 @@ pub struct Shared {
     pub options: Options,
     pub log: Log,
     pub turns: Vec<ScriptedTurn>,
-    /// Answers everything.
-    pub raw: Option<Vec<u8>>,
     exchanges: AtomicU64,
     /// How often a request has met its fault, by what it says.
     met: Mutex<HashMap<u64, u64>>,
@@ -43,12 +41,11 @@ pub struct Shared {
 
 impl Shared {
     /// Before the first exchange.
-    pub fn new(options: Options, log: Log, turns: Vec<ScriptedTurn>, raw: Option<Vec<u8>>) -> Self {
+    pub fn new(options: Options, log: Log, turns: Vec<ScriptedTurn>) -> Self {
         Self {
             options,
             log,
             turns,
-            raw,
             exchanges: AtomicU64::new(0),
             met: Mutex::default(),
             places: Mutex::default(),

@@ -2,8 +2,9 @@
 
 use std::io;
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use axum::Router;
@@ -11,6 +12,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Builder;
+use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
@@ -18,10 +21,88 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::raw;
-use super::serve::{self, Shared};
+use crate::rust;
+
+/// Where a server is.
+#[derive(Debug)]
+pub struct Place<'p> {
+    /// Of `cert.pem` and `key.pem`, which are made unless they are there.
+    pub folder: &'p Path,
+    /// 0 picks one.
+    pub port: u16,
+    /// HTTP/2 for who offers it, else HTTP/1.1 only.
+    pub http2: bool,
+    /// Threads that serve.
+    pub threads: usize,
+}
+
+/// How requests are answered.
+#[derive(Debug)]
+pub enum Way {
+    /// The first of each connection with these bytes, whatever they are.
+    Raw(Vec<u8>),
+    /// As servers do.
+    Router(Router),
+}
+
+/// A running server; it ends when dropped.
+#[derive(Debug)]
+pub struct Server {
+    /// On 127.0.0.1.
+    pub port: u16,
+    /// Its certificate.
+    pub ca: PathBuf,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Answers on threads of its own.
+    pub fn start(place: &Place<'_>, way: Way) -> io::Result<Self> {
+        let ca = place.folder.join("cert.pem");
+        if !ca.exists() {
+            rust::certificate(place.folder).map_err(io::Error::other)?;
+        }
+        let acceptor = acceptor(place.folder, place.http2)?;
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(place.threads)
+            .enable_all()
+            .build()?;
+        let listener = runtime.block_on(listen(place.port))?;
+        let port = listener.local_addr()?.port();
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = serve(listener, acceptor, way) => {}
+                    _ = stopped => {}
+                }
+            });
+            runtime.shutdown_background();
+        });
+        Ok(Self {
+            port,
+            ca,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Either is gone already if the thread has failed.
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
 
 /// Reads `cert.pem` and `key.pem`.
-pub fn acceptor(folder: &Path, http2: bool) -> io::Result<TlsAcceptor> {
+fn acceptor(folder: &Path, http2: bool) -> io::Result<TlsAcceptor> {
     let cert = CertificateDer::from_pem_file(folder.join("cert.pem")).map_err(io::Error::other)?;
     let key = PrivateKeyDer::from_pem_file(folder.join("key.pem")).map_err(io::Error::other)?;
     let provider = Arc::new(ring::default_provider());
@@ -39,23 +120,21 @@ pub fn acceptor(folder: &Path, http2: bool) -> io::Result<TlsAcceptor> {
 }
 
 /// On 127.0.0.1.
-pub async fn listen(port: u16) -> io::Result<TcpListener> {
+async fn listen(port: u16) -> io::Result<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await
 }
 
 /// Serves until it is dropped.
-pub async fn serve(listener: TcpListener, acceptor: TlsAcceptor, shared: Arc<Shared>) {
-    let answer = shared.raw.clone();
-    let router = Router::new().fallback(serve::any).with_state(shared);
+async fn serve(listener: TcpListener, acceptor: TlsAcceptor, way: Way) {
     loop {
         match listener.accept().await {
-            Ok((socket, _)) => match &answer {
-                Some(answer) => drop(tokio::spawn(raw::answer(
+            Ok((socket, _)) => match &way {
+                Way::Raw(answer) => drop(tokio::spawn(raw::answer(
                     socket,
                     acceptor.clone(),
                     answer.clone(),
                 ))),
-                None => drop(tokio::spawn(connection(
+                Way::Router(router) => drop(tokio::spawn(connection(
                     socket,
                     acceptor.clone(),
                     router.clone(),

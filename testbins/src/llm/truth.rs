@@ -1,6 +1,6 @@
 //! The truth log: one JSON line for each exchange, by the server that knows what it meant.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Mutex;
@@ -31,6 +31,13 @@ impl Log {
         // A test that misses a line fails by itself.
         let _ = file.write_all(format!("{line}\n").as_bytes());
     }
+}
+
+/// The lines of a log up to now.
+pub fn read(path: &Path) -> io::Result<Vec<Value>> {
+    let text = fs::read_to_string(path)?;
+    let lines = text.lines().map(serde_json::from_str);
+    Ok(lines.collect::<Result<_, _>>()?)
 }
 
 /// What is known of an exchange before its answer goes out.

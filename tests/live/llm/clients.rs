@@ -50,25 +50,7 @@ impl Scene {
 
     /// A command with an empty home and no other environment, which trusts the server as far as variables can say it.
     pub fn command(&self, program: &Path) -> Command {
-        let home = self.dir.path().join("home");
-        std::fs::create_dir_all(&home).unwrap();
-        let mut command = Command::new(program);
-        command
-            .current_dir(&home)
-            .env_clear()
-            .env("HOME", &home)
-            .env("PATH", "/usr/bin:/bin")
-            .env("SHELL", "/bin/bash")
-            .env("TMPDIR", self.dir.path());
-        for name in [
-            "AWS_CA_BUNDLE",
-            "NODE_EXTRA_CA_CERTS",
-            "REQUESTS_CA_BUNDLE",
-            "SSL_CERT_FILE",
-        ] {
-            command.env(name, &self.server.ca);
-        }
-        command
+        command(program, self.dir.path(), &self.server.ca)
     }
 
     /// curl, which trusts the server.
@@ -82,20 +64,8 @@ impl Scene {
 
     /// Runs it to its end, which must be a good one: what it printed.
     pub fn run(&self, command: &mut Command) -> String {
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let child = command.spawn().unwrap();
-        self.pids.borrow_mut().push(u64::from(child.id()));
-        let out = child.wait_with_output().unwrap();
-        let said = String::from_utf8_lossy(&out.stdout).into_owned();
-        let complaint = String::from_utf8_lossy(&out.stderr);
-        assert!(
-            out.status.success(),
-            "{command:?}: {}: {said}{complaint}",
-            out.status
-        );
+        let (pid, said) = run(command);
+        self.pids.borrow_mut().push(pid);
         said
     }
 
@@ -123,8 +93,51 @@ impl Scene {
     }
 }
 
+/// A command with a home in this folder and no other environment, which trusts this certificate as far as variables can say
+/// it.
+pub fn command(program: &Path, dir: &Path, ca: &Path) -> Command {
+    let home = dir.join("home");
+    std::fs::create_dir_all(&home).unwrap();
+    let mut command = Command::new(program);
+    command
+        .current_dir(&home)
+        .env_clear()
+        .env("HOME", &home)
+        .env("PATH", "/usr/bin:/bin")
+        .env("SHELL", "/bin/bash")
+        .env("TMPDIR", dir);
+    for name in [
+        "AWS_CA_BUNDLE",
+        "NODE_EXTRA_CA_CERTS",
+        "REQUESTS_CA_BUNDLE",
+        "SSL_CERT_FILE",
+    ] {
+        command.env(name, ca);
+    }
+    command
+}
+
+/// Runs it to its end, which must be a good one: its number and what it printed.
+pub fn run(command: &mut Command) -> (u64, String) {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let pid = u64::from(child.id());
+    let out = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    let complaint = String::from_utf8_lossy(&out.stderr);
+    assert!(
+        out.status.success(),
+        "{command:?}: {}: {said}{complaint}",
+        out.status
+    );
+    (pid, said)
+}
+
 /// From here on, this thread and what it starts have a loopback device and nothing else.
-fn leave_network() {
+pub fn leave_network() {
     // SAFETY: takes no memory; changes this thread alone.
     let left = unsafe { libc::unshare(libc::CLONE_NEWNET) };
     assert_eq!(left, 0, "{}", std::io::Error::last_os_error());

@@ -4,6 +4,10 @@
 mod chosen;
 mod clients;
 mod compare;
+mod gaps;
+mod late;
+mod phases;
+mod recorded;
 mod secrets;
 mod terminal;
 
@@ -17,7 +21,7 @@ use crate::{is_extended, is_root, program, skip};
 use clients::{Scene, driver, sdks};
 
 /// OpenSSL of the system, which its Python and its curl use.
-fn libssl() -> Option<PathBuf> {
+pub fn libssl() -> Option<PathBuf> {
     let path = Path::new("/usr/lib/x86_64-linux-gnu/libssl.so.3");
     if path.exists() {
         return path.canonicalize().ok();

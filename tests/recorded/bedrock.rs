@@ -3,9 +3,9 @@
 use base64::Engine;
 use serde_json::{Value, json};
 
-use crate::exchange::{self, Exchange, OwnedPiece};
-use crate::facts::{Facts, Said};
-use crate::{Family, anthropic};
+use super::exchange::{self, Exchange, OwnedPiece};
+use super::facts::{Facts, Said};
+use super::{Family, anthropic};
 
 pub const CONVERSE: Family = Family {
     name: "bedrock converse",

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::Family;
-use crate::exchange::{Exchange, OwnedPiece};
-use crate::facts::{Facts, Said};
+use super::Family;
+use super::exchange::{Exchange, OwnedPiece};
+use super::facts::{Facts, Said};
 
 pub const MESSAGES: Family = Family {
     name: "anthropic messages",

@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use crate::Family;
-use crate::exchange::{self, Exchange, OwnedPiece};
-use crate::facts::{Facts, Said};
+use super::Family;
+use super::exchange::{self, Exchange, OwnedPiece};
+use super::facts::{Facts, Said};
 
 pub const CHAT: Family = Family {
     name: "ollama chat",

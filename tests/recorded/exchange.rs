@@ -1,27 +1,23 @@
 //! Recorded exchanges, and a simple splitter of event streams that shares nothing with the one under test.
 
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::ops::Deref;
+use std::path::PathBuf;
 
-use agentsight::proto::item::{Field, Fields};
-use agentsight::semantics::Piece;
-use base64::Engine;
+use agentsight_testbins::replay;
 use serde_json::Value;
 
 use crate::support::{sample_cache, skip};
 
 /// A question and its answer as they were recorded.
-pub struct Exchange {
-    pub id: String,
-    pub from: String,
-    pub method: String,
-    pub host: String,
-    pub path: String,
-    pub query: String,
-    pub fields: Fields,
-    pub request: Vec<u8>,
-    pub status: u16,
-    pub response: Vec<u8>,
+#[derive(Clone)]
+pub struct Exchange(pub replay::Exchange);
+
+impl Deref for Exchange {
+    type Target = replay::Exchange;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
 }
 
 /// All exchanges of the recordings that `AGENTSIGHT_LLM_CORPUS` names, or that `scripts/fetch-corpus` has fetched.
@@ -33,10 +29,10 @@ pub fn corpus() -> Option<Vec<Exchange>> {
     if paths.is_empty() {
         return skip("recorded exchanges (scripts/fetch-corpus, or AGENTSIGHT_LLM_CORPUS)");
     }
-    let texts = paths.iter().map(|path| read(path));
-    let exchanges: Vec<_> = texts
-        .flat_map(|text| text.lines().map(Exchange::parse).collect::<Vec<_>>())
-        .collect();
+    let load = |path: &PathBuf| {
+        replay::load(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    };
+    let exchanges: Vec<_> = paths.iter().flat_map(load).map(Exchange).collect();
     assert!(!exchanges.is_empty(), "{paths:?} have no exchanges");
     Some(exchanges)
 }
@@ -51,47 +47,7 @@ fn fetched() -> Option<Vec<PathBuf>> {
     Some(paths)
 }
 
-fn read(path: &Path) -> String {
-    let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    String::from_utf8(unzipped(bytes)).unwrap()
-}
-
-fn unzipped(bytes: Vec<u8>) -> Vec<u8> {
-    if !bytes.starts_with(&[0x1f, 0x8b]) {
-        return bytes;
-    }
-    let mut plain = Vec::new();
-    let mut decoder = flate2::read::MultiGzDecoder::new(bytes.as_slice());
-    decoder.read_to_end(&mut plain).unwrap();
-    plain
-}
-
 impl Exchange {
-    fn parse(line: &str) -> Self {
-        let value: Value = serde_json::from_str(line).unwrap();
-        let text = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
-        let url = text("url");
-        let url = url.split('#').next().unwrap();
-        let (_, behind) = url.split_once("://").unwrap_or(("", url));
-        let (authority, path) = behind.split_at(behind.find('/').unwrap_or(behind.len()));
-        let (path, query) = path.split_once('?').unwrap_or((path, ""));
-        let host = authority
-            .rsplit_once(':')
-            .map_or(authority, |(host, _)| host);
-        Self {
-            id: text("id"),
-            from: text("from"),
-            method: text("method").to_uppercase(),
-            host: host.to_lowercase(),
-            path: path.to_owned(),
-            query: query.to_owned(),
-            fields: fields(&value["request_headers"]),
-            request: body(&value, "request_body"),
-            status: value["status"].as_u64().unwrap() as u16,
-            response: body(&value, "response_body"),
-        }
-    }
-
     pub fn request_json(&self) -> Option<Value> {
         serde_json::from_slice(&self.request).ok()
     }
@@ -143,30 +99,6 @@ pub fn frames(exchange: &Exchange) -> Option<Vec<OwnedPiece>> {
     Some(frames)
 }
 
-fn fields(headers: &Value) -> Fields {
-    let headers = headers.as_object().into_iter().flatten();
-    let field = |(name, value): (&String, &Value)| Field {
-        name: name.to_lowercase(),
-        value: Some(
-            value
-                .as_str()
-                .map_or_else(|| value.to_string(), str::to_owned),
-        ),
-    };
-    Fields(headers.map(field).collect())
-}
-
-fn body(exchange: &Value, name: &str) -> Vec<u8> {
-    let coded = &exchange[format!("{name}_b64")];
-    let bytes = match coded.as_str() {
-        Some(text) => base64::engine::general_purpose::STANDARD
-            .decode(text)
-            .unwrap(),
-        None => exchange[name].as_str().unwrap_or_default().into(),
-    };
-    unzipped(bytes)
-}
-
 /// A piece of a streamed answer that owns its text.
 #[derive(Clone, Debug)]
 pub enum OwnedPiece {
@@ -177,18 +109,11 @@ pub enum OwnedPiece {
 }
 
 impl OwnedPiece {
-    pub fn borrow(&self) -> Piece<'_> {
+    /// What it holds, as text.
+    pub fn data(&self) -> String {
         match self {
-            Self::Aws(kind, class, payload) => Piece::Aws {
-                kind,
-                class,
-                payload,
-            },
-            Self::Json(json) => Piece::Json(json),
-            Self::Sse(event, data) => Piece::Sse {
-                event: event.as_deref(),
-                data,
-            },
+            Self::Aws(_, _, json) | Self::Json(json) => String::from_utf8(json.clone()).unwrap(),
+            Self::Sse(_, data) => data.clone(),
         }
     }
 

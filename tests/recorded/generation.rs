@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use crate::Family;
-use crate::exchange::Exchange;
-use crate::facts::{Facts, Said};
+use super::Family;
+use super::exchange::Exchange;
+use super::facts::{Facts, Said};
 
 pub const GENERATION: Family = Family {
     name: "text generation",

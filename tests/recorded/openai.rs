@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::Family;
-use crate::exchange::{Exchange, OwnedPiece};
-use crate::facts::{Facts, Said, ToolCall};
+use super::Family;
+use super::exchange::{Exchange, OwnedPiece};
+use super::facts::{Facts, Said, ToolCall};
 
 pub const CHAT: Family = Family {
     name: "chat completions",

@@ -3,22 +3,23 @@
 
 use std::collections::BTreeSet;
 
-use agentsight::semantics::Call;
 use serde_json::Value;
 
-use crate::exchange::Exchange;
+use super::exchange::Exchange;
 
-/// The paths of what is in the question, or in an unstreamed answer, and nowhere in the call.
+/// The paths of what is in the question, or in an unstreamed answer, and nowhere in the call (`llm.call`).
 pub fn from(
     exchange: &Exchange,
-    call: &Call,
+    call: &Value,
     left_out: fn(&str) -> bool,
     is_streamed: bool,
 ) -> Vec<String> {
     let mut told = BTreeSet::new();
-    leaves(&serde_json::to_value(call).unwrap(), "", &mut |_, leaf| {
-        told.insert(leaf);
-    });
+    for member in ["operation", "provider", "request", "response"] {
+        leaves(&call[member], "", &mut |_, leaf| {
+            told.insert(leaf);
+        });
+    }
     let mut wrong = Vec::new();
     let mut look = |name: &str, body: Option<Value>| {
         let body = body.unwrap_or_default();
