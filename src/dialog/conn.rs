@@ -199,7 +199,8 @@ impl<'t> Teller<'t> {
 /// Those of a connection that have not ended.
 #[derive(Default)]
 struct Exchanges {
-    open: BTreeMap<ExchangeId, Exchange>,
+    /// Boxed: a node of the tree has room for eleven, and mostly there is one.
+    open: BTreeMap<ExchangeId, Box<Exchange>>,
     has_authority: bool,
 }
 
@@ -251,7 +252,7 @@ impl Exchanges {
                 at_ns,
             } => {
                 self.with(id, |exchange| exchange.end(side, outcome, at_ns, teller));
-                if self.open.get(&id).is_some_and(Exchange::is_over) {
+                if self.open.get(&id).is_some_and(|open| open.is_over()) {
                     self.open.remove(&id);
                 }
             }
@@ -299,7 +300,7 @@ impl Exchanges {
 
     fn exchange(&mut self, id: ExchangeId, client: Party) -> &mut Exchange {
         let exchange = self.open.entry(id);
-        exchange.or_insert_with(|| Exchange::new(id, client))
+        exchange.or_insert_with(|| Box::new(Exchange::new(id, client)))
     }
 
     /// What is open stays as it is.

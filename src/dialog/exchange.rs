@@ -1,13 +1,14 @@
 //! One exchange: a request, its response, and the call of a model that they may be.
 
 use super::body::Half;
-use super::call::{self, Calling, body_of};
+use super::call::{Calling, body_of};
 use super::conn::Teller;
 use super::guess::Guess;
 use super::mcp::Talk;
-use super::said::{Body, HttpRequest, HttpResponse, Lack, Role, StreamEvent, What, WsMessage};
+use super::reader::Reader;
+use super::said::{Body, HttpRequest, HttpResponse, Lack, Role, What};
 use crate::proto::content::Piece;
-use crate::proto::item::{Version, WebSocketKind};
+use crate::proto::item::Version;
 use crate::proto::{ExchangeId, Field, Fields, Outcome, Party, RequestHead, ResponseHead, Side};
 use crate::semantics::mcp::McpMessage;
 
@@ -16,14 +17,13 @@ fn is_interim(status: Option<u16>) -> bool {
     status.is_some_and(|status| (100..200).contains(&status) && status != 101)
 }
 
-/// Events and news of an answer that are told of one piece of it: 16 KiB that are compressed may be millions.
-const TOLD_MAX: usize = 1 << 16;
 /// Of an answer that came before its question was complete.
 const EARLY_MAX: usize = 1 << 20;
 
 const ANSWER_LOST: &str = "bytes were lost on its connection, and its answer may be among them";
 const HEAD_LOST: &str = "its head was not seen";
-const UNSEEN: &str = "bytes were not seen";
+/// Why something is missing.
+pub const UNSEEN: &str = "bytes were not seen";
 
 /// A half.
 enum State<H> {
@@ -39,20 +39,23 @@ enum State<H> {
 pub struct Exchange {
     /// Which of its connection.
     pub id: ExchangeId,
-    client: Party,
+    /// Who asks.
+    pub client: Party,
     request: State<RequestHead>,
     response: State<ResponseHead>,
-    reader: Reader,
+    /// What the response says.
+    pub reader: Reader,
     /// It was found out what the request is.
     is_looked_at: bool,
-    is_upgraded: bool,
+    /// It has become something else.
+    pub is_upgraded: bool,
     /// It is a stream of HTTP/2: what it was upgraded to ends with it.
     is_stream: bool,
     /// Bytes of the server were lost on the connection since it began.
     may_be_answered: bool,
     mcp: Option<Box<Talk>>,
     /// Host and target of the request.
-    place: (Option<String>, Option<String>),
+    pub place: (Option<String>, Option<String>),
     version: Version,
     /// Bytes of the response that were lost before its head came.
     lost: Option<Option<u64>>,
@@ -246,73 +249,6 @@ impl Exchange {
         match side {
             Side::Request => self.end_request(outcome, at_ns, teller),
             Side::Response => self.end_response(outcome, at_ns, teller),
-        }
-    }
-
-    /// A message of the WebSocket that it became.
-    pub fn web_socket(&mut self, message: WsMessage, at_ns: u64, teller: &mut Teller<'_>) {
-        if message.is_incomplete && message.from != self.client {
-            self.lose_message(None);
-        }
-        let is_text = message.kind == WebSocketKind::Text && !message.is_incomplete;
-        let mut told = Vec::new();
-        if is_text && message.from == self.client {
-            self.ask_by_message(&message.bytes, at_ns, &mut told, teller);
-        } else if is_text && let Some(calling) = &mut self.reader.calling {
-            calling.take(&Piece::Line(&message.bytes), at_ns, &mut told);
-        }
-        teller.tell(at_ns, self, What::WebSocket(message));
-        let calling = self.reader.calling.as_deref_mut();
-        let has_ended = calling.is_some_and(|calling| {
-            calling.settle(teller.shared);
-            calling.is_final()
-        });
-        for what in told {
-            teller.tell(at_ns, self, what);
-        }
-        if has_ended {
-            self.end_call_of_messages(at_ns, teller);
-        }
-    }
-
-    /// Something of the answer that comes over its WebSocket was lost.
-    pub fn lose_message(&mut self, bytes: Option<u64>) {
-        if let (true, Some(calling)) = (self.is_upgraded, &mut self.reader.calling) {
-            calling.lack(Lack {
-                of: "response",
-                why: UNSEEN.to_owned(),
-                at: 0,
-                bytes,
-            });
-        }
-    }
-
-    /// A message that asks a model ends what was asked before.
-    fn ask_by_message(
-        &mut self,
-        bytes: &[u8],
-        at_ns: u64,
-        told: &mut Vec<What>,
-        teller: &mut Teller<'_>,
-    ) {
-        let (authority, target) = &self.place;
-        let place = (authority.as_deref(), target.as_deref());
-        let process = teller.origin.process;
-        let calling = Calling::of_message(bytes, place, process, at_ns, teller.shared);
-        let Some(calling) = calling else {
-            return;
-        };
-        self.end_call_of_messages(at_ns, teller);
-        told.push(What::Asked(Box::new(calling.asked(bytes.len() as u64))));
-        self.reader.calling = Some(Box::new(calling));
-    }
-
-    fn end_call_of_messages(&mut self, at_ns: u64, teller: &mut Teller<'_>) {
-        if let Some(calling) = self.reader.calling.take()
-            && let Some(report) = calling.report(None, Vec::new(), at_ns, teller.shared)
-        {
-            let report = What::Call(Box::new(report));
-            teller.say(at_ns, self.id, self.role(), true, report);
         }
     }
 
@@ -632,66 +568,6 @@ impl Early {
             lacks: half.lacks.clone(),
             began_ns: half.began_ns,
             ended_ns,
-        }
-    }
-}
-
-/// What a response holds.
-#[derive(Default)]
-struct Reader {
-    calling: Option<Box<Calling>>,
-    /// It may be a call.
-    guess: Option<Box<Guess>>,
-    /// That were told.
-    events: u64,
-    /// That were too many.
-    untold: u64,
-    /// It comes in pieces that are told or merged as they come.
-    streams: bool,
-}
-
-impl Reader {
-    /// An answer in pieces was asked for, however it will be sent.
-    fn wants_several(&self) -> bool {
-        let calling = self.calling.as_ref();
-        self.guess.is_some() || calling.is_some_and(|calling| calling.streams())
-    }
-
-    fn take(&mut self, piece: &Piece<'_>, at_ns: u64, told: &mut Vec<What>) {
-        if let Some(event) = self.event(piece) {
-            self.streams = true;
-            self.events += 1;
-            told.push(What::Event(event));
-        }
-        if let Some(calling) = &mut self.calling {
-            self.streams |= calling.take(piece, at_ns, told);
-        } else if let (Some(guess), Some(piece)) = (&mut self.guess, call::answer_piece(piece)) {
-            self.streams |= guess.take(&piece);
-        }
-        if told.len() > TOLD_MAX {
-            self.untold += (told.len() - TOLD_MAX) as u64;
-            told.truncate(TOLD_MAX);
-        }
-    }
-
-    fn event(&self, piece: &Piece<'_>) -> Option<StreamEvent> {
-        let number = self.events + 1;
-        match piece {
-            Piece::Sse(event) => Some(StreamEvent {
-                number,
-                event: event.event.map(str::to_owned),
-                id: event.id.map(str::to_owned),
-                data: event.data.to_owned(),
-                is_cut_off: !event.whole,
-            }),
-            Piece::Aws(message) => Some(StreamEvent {
-                number,
-                event: message.kind().map(str::to_owned),
-                id: None,
-                data: String::from_utf8_lossy(message.payload).into_owned(),
-                is_cut_off: false,
-            }),
-            _ => None,
         }
     }
 }

@@ -14,8 +14,10 @@ mod guess;
 mod history;
 mod mcp;
 mod pace;
+mod reader;
 mod room;
 pub mod said;
+mod web_socket;
 
 use std::collections::HashMap;
 

@@ -36,7 +36,7 @@ pub struct Event<'a> {
     pub event: Option<&'a str>,
     /// Its lines of data, with a line feed between two of them.
     pub data: &'a str,
-    /// The identifier that it gives, if it gives one; events behind it have none of their own.
+    /// The identifier that is given with it, which is that of the events behind it as well; `None`: that of the one before.
     pub id: Option<&'a str>,
     /// The time to wait before connecting again, in milliseconds, if it gives one.
     pub retry: Option<u64>,
@@ -104,6 +104,8 @@ pub struct Events {
     /// What comes up to the next blank line is not read.
     skipping: bool,
     begun: bool,
+    /// An identifier that no event was given with: the next one has it.
+    id: Option<Box<str>>,
 }
 
 impl Events {
@@ -119,12 +121,14 @@ impl Events {
             joined: Vec::new(),
             skipping: false,
             begun: false,
+            id: None,
         }
     }
 
     /// Bytes of memory that it holds.
     pub fn held(&self) -> usize {
-        self.held.capacity() + self.joined.capacity()
+        let id = self.id.as_ref().map_or(0, |id| id.len());
+        self.held.capacity() + self.joined.capacity() + id
     }
 
     /// The next bytes of the stream.
@@ -176,16 +180,17 @@ impl Events {
         for line in Lines(bare.unwrap_or(block)) {
             lines.take(line);
         }
-        if lines.id.len() > ID_MAX {
-            lines.id = b"";
+        if lines.id.is_some_and(|id| id.len() > ID_MAX) {
+            lines.id = None;
             out(Err(ID_TOO_LONG));
         }
-        let (name, id) = (text(lines.event), text(lines.id));
+        let (name, id) = (text(lines.event), lines.id.map(text));
         let Some(data) = lines.first else {
             // "If the data buffer is an empty string", nothing is dispatched.
             if !whole && lines.meant {
                 out(Err(CUT_OFF));
             }
+            self.id = id.map(|id| id.as_ref().into()).or(self.id.take());
             return;
         };
         let data = text(if lines.many {
@@ -193,10 +198,11 @@ impl Events {
         } else {
             data
         });
+        let before = self.id.take();
         out(Ok(Event {
             event: Some(&*name).filter(|name| !name.is_empty()),
             data: &data,
-            id: Some(&*id).filter(|id| !id.is_empty()),
+            id: id.as_deref().or(before.as_deref()),
             retry: lines.retry,
             whole,
         }));
@@ -237,7 +243,7 @@ struct EventLines<'b, 'j> {
     /// There is more than one line of data: they are in `joined`.
     many: bool,
     joined: &'j mut Vec<u8>,
-    id: &'b [u8],
+    id: Option<&'b [u8]>,
     retry: Option<u64>,
     /// Some line is more than a comment.
     meant: bool,
@@ -250,7 +256,7 @@ impl<'b, 'j> EventLines<'b, 'j> {
             first: None,
             many: false,
             joined,
-            id: b"",
+            id: None,
             retry: None,
             meant: false,
         }
@@ -266,7 +272,7 @@ impl<'b, 'j> EventLines<'b, 'j> {
             b"data" => self.data(value),
             b"event" => self.event = value,
             // "If the field value does not contain U+0000 NULL".
-            b"id" if memchr(0, value).is_none() => self.id = value,
+            b"id" if memchr(0, value).is_none() => self.id = Some(value),
             b"retry" if value.iter().all(u8::is_ascii_digit) => {
                 self.retry = text(value).parse().ok().or(self.retry);
             }

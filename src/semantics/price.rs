@@ -5,6 +5,9 @@
 //! have no price there (say, those written into a cache), for kinds of tokens with prices of their own (audio), and for
 //! tiers of service that are not the standard one. A cost is that of the tokens at list price: neither tools of the
 //! provider that are paid by use, nor discounts, taxes and surcharges of a region are in it.
+//!
+//! A server that nobody knows, and that speaks as OpenAI or Anthropic do, mostly passes on what they say: their price of a
+//! model of that name is told as an estimate.
 
 use std::collections::HashMap;
 
@@ -13,6 +16,7 @@ use serde_json::Value;
 
 use super::anthropic;
 use super::model::{Call, Usage};
+use super::recognise::COMPATIBLE;
 use crate::error::{Context, Error, Result};
 
 static TABLE: &str = include_str!("prices.json");
@@ -48,7 +52,7 @@ pub struct Cost {
     /// Entry of the table: provider and model, `openai/gpt-4o`. Of a call for which more than one model was asked, that of
     /// the one that answered.
     pub entry: String,
-    /// The tokens were counted by us, not reported.
+    /// The tokens were counted by us and not reported, or the price is that of the model's maker and not of who was asked.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_estimate: bool,
 }
@@ -187,7 +191,13 @@ impl Prices {
 
     /// What these tokens cost with this model. `None`: see the top of this file.
     pub fn cost(&self, provider: &str, model: &str, usage: &Usage) -> Option<Cost> {
-        let (name, (entry, version)) = self.entry(provider, model)?;
+        let own = self.entry(provider, model).map(|found| (provider, found));
+        let is_own = own.is_some();
+        let listed = || {
+            let maker = maker(provider)?;
+            Some((maker, self.entry(maker, model)?))
+        };
+        let (provider, (name, (entry, version))) = own.or_else(listed)?;
         if has_surcharge(&usage.reported) || entry.apart.iter().any(|kind| took(usage, kind)) {
             return None;
         }
@@ -199,7 +209,7 @@ impl Prices {
             usd: sum(rates, usage)?,
             table: version.clone(),
             entry: format!("{provider}/{name}"),
-            is_estimate: usage.estimated_with.is_some(),
+            is_estimate: usage.estimated_with.is_some() || !is_own,
         })
     }
 
@@ -211,6 +221,15 @@ impl Prices {
             let place = self.places.get(&(provider.to_owned(), name.to_owned()))?;
             Some((name, self.entries.get(*place)?))
         })
+    }
+}
+
+/// Whose models a server is likely to pass on.
+fn maker(provider: &str) -> Option<&'static str> {
+    match provider {
+        anthropic::COMPATIBLE => Some("anthropic"),
+        COMPATIBLE => Some("openai"),
+        _ => None,
     }
 }
 

@@ -172,13 +172,15 @@ fn events_are_those_that_an_event_source_hears() {
         };
         let heard: Vec<[String; 3]> = serde_json::from_slice(&heard).unwrap();
         let mut ours = Vec::new();
+        let mut last_id = String::new();
         let head = fields(&[("content-type", "text/event-stream")]);
         let mut content = Content::new(&head, Limits::default());
         let mut out = |piece: Piece<'_>| match piece {
             Piece::Sse(event) if event.whole => {
                 let own = |text: Option<&str>, other: &str| text.unwrap_or(other).to_owned();
                 let name = own(event.event, "message");
-                ours.push([name, event.data.to_owned(), own(event.id, "")]);
+                last_id = own(event.id, &last_id);
+                ours.push([name, event.data.to_owned(), last_id.clone()]);
             }
             _ => {}
         };

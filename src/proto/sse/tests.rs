@@ -38,18 +38,18 @@ fn by_the_standard(bytes: &[u8]) -> Vec<Kept> {
     let text = String::from_utf8_lossy(bytes);
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
-    let (mut data, mut kind, mut id, mut retry) =
-        (String::new(), String::new(), String::new(), None);
+    let (mut data, mut kind, mut retry) = (String::new(), String::new(), None);
+    // Given with the next event, once: here, nobody connects again.
+    let mut id = None;
     let mut events = Vec::new();
     let ended = text.rfind('\n').map_or("", |end| &text[..end]);
     for line in ended.split('\n') {
         if line.is_empty() {
             if let Some(data) = data.strip_suffix('\n') {
                 let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-                events.push((some(&kind), data.to_owned(), some(&id), retry, true));
+                events.push((some(&kind), data.to_owned(), id.take(), retry, true));
             }
-            // Identifiers are those of the event alone: here, nobody connects again.
-            (data, kind, id, retry) = (String::new(), String::new(), String::new(), None);
+            (data, kind, retry) = (String::new(), String::new(), None);
             continue;
         }
         let (name, value) = line.split_once(':').unwrap_or((line, ""));
@@ -57,7 +57,7 @@ fn by_the_standard(bytes: &[u8]) -> Vec<Kept> {
         match name {
             "data" => data.extend([value, "\n"]),
             "event" => kind = value.to_owned(),
-            "id" if !value.contains('\0') => id = value.to_owned(),
+            "id" if !value.contains('\0') => id = Some(value.to_owned()),
             "retry" if !value.is_empty() && value.chars().all(|c| c.is_ascii_digit()) => {
                 retry = value.parse().ok().or(retry);
             }

