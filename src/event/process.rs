@@ -190,7 +190,7 @@ pub struct Missed {
     pub comm: String,
     /// The file.
     pub file: String,
-    /// The libraries in it.
+    /// The libraries in it; none: the process ended before its file could be examined, which is not there any more.
     pub libraries: Vec<String>,
     /// From when on, on the boot clock in nanoseconds.
     pub from_ns: u64,

@@ -366,6 +366,8 @@ impl<'c> Coverage<'c> {
                 known.program = Some(key);
             }
             self.note_use(process, brought.files);
+        } else if !processes::is_alive(process) {
+            self.tell_unexamined(sighted, since_ns);
         }
         self.look(process, boot_time_ns());
         if sighted.why == Sighting::Executed {
@@ -388,6 +390,20 @@ impl<'c> Coverage<'c> {
         known.followed_ns = boot_time_ns();
         self.note_use(process, brought.files);
         self.ended.insert(process);
+    }
+
+    /// A process has ended, and its program with it (in memory, deleted, or in a mount namespace that nobody has seen):
+    /// nobody knows whether it said anything.
+    fn tell_unexamined(&mut self, sighted: &Sighted, since_ns: u64) {
+        let missed = Missed {
+            process: sighted.caller.process,
+            comm: sighted.caller.comm.text().into_owned(),
+            file: String::from_utf8_lossy(&sighted.facts.path).into_owned(),
+            libraries: Vec::new(),
+            from_ns: since_ns,
+            until_ns: boot_time_ns(),
+        };
+        let _ = self.queue.push(Frame::Missed(Arc::new(missed)));
     }
 
     /// What a process runs and the root that it sees, if they can be told for sure. Of one that has ended already, what

@@ -99,12 +99,16 @@ impl<W: Write> Human<W> {
 
     fn missed(&mut self, missed: &Missed) -> io::Result<()> {
         let window = missed.until_ns.saturating_sub(missed.from_ns);
-        let text = format!(
-            "MAYBE MISSED: what it said with {} of {} before its probes were in place ({:.3} s)",
-            missed.libraries.join(" and "),
-            missed.file,
-            window as f64 / 1e9,
-        );
+        let what = match missed.libraries.as_slice() {
+            [] => format!("{}, which ended before it could be examined", missed.file),
+            libraries => {
+                let libraries = libraries.join(" and ");
+                let file = &missed.file;
+                format!("{libraries} of {file} before its probes were in place")
+            }
+        };
+        let seconds = window as f64 / 1e9;
+        let text = format!("MAYBE MISSED: what it said with {what} ({seconds:.3} s)");
         self.process_line(missed.until_ns, &missed.comm, missed.process.pid, &text)
     }
 

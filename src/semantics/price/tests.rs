@@ -104,7 +104,8 @@ fn unknown_models_have_no_cost() {
     }
     assert_eq!(of("openai", "gpt-4o-2024-13-06"), None);
     assert_eq!(of("openai", "gpt-4o-large"), None);
-    assert_eq!(of("openai_compatible", "gpt-4o"), None);
+    assert_eq!(of("openai_compatible", "x"), None);
+    assert_eq!(of("groq", "gpt-4o"), None);
     assert_eq!(of("azure.ai.openai", "my-deployment"), None);
 }
 
