@@ -332,11 +332,12 @@ impl Calling {
         }
     }
 
-    /// What came of it. `answer`: the body of an answer in one piece, and how it ended; `None`: there was none.
+    /// What came of it. `answer`: the body of an answer in one piece, and how it ended; `None`: there was none. Of what is
+    /// missing, some was known before the end, and some showed with it.
     pub fn report(
         mut self: Box<Self>,
         answer: Option<(&Body, Outcome)>,
-        lacks: Vec<Lack>,
+        [before, at_end]: [Vec<Lack>; 2],
         at_ns: u64,
         shared: &mut Shared,
     ) -> Option<CallReport> {
@@ -376,7 +377,8 @@ impl Calling {
         history.end(self.process, self.name, self.question, has_failed);
         let mut incomplete = std::mem::take(&mut self.lacks);
         let is_lack = |lack: &Lack| !cuts_nothing || lack.bytes.is_some();
-        incomplete.extend(lacks.into_iter().filter(is_lack));
+        incomplete.extend(before);
+        incomplete.extend(at_end.into_iter().filter(is_lack));
         if self.strange > 0 {
             incomplete.push(Lack {
                 of: "response",

@@ -397,7 +397,12 @@ impl Exchange {
         };
         calling.answered(early.status, &early.fields, early.began_ns);
         let answer = Some((&early.body, early.outcome));
-        let report = calling.report(answer, early.lacks, early.ended_ns, teller.shared);
+        let report = calling.report(
+            answer,
+            [early.lacks, Vec::new()],
+            early.ended_ns,
+            teller.shared,
+        );
         if let Some(report) = report {
             let report = What::Call(Box::new(report));
             teller.say(teller.now_ns(), self.id, self.role(), true, report);
@@ -411,6 +416,10 @@ impl Exchange {
         if self.is_upgraded && self.is_stream {
             self.end_call_of_messages(at_ns, teller);
         }
+        let known = match &self.response {
+            State::Open(half) => half.lacks.len(),
+            State::Over | State::Unseen => 0,
+        };
         let is_complete = outcome == Outcome::Complete;
         self.read(at_ns, teller, |half, teller, take| {
             half.finish(is_complete, teller.shared, take);
@@ -435,8 +444,14 @@ impl Exchange {
         let calling = self.reader.calling.take();
         let (id, role) = (self.id, self.role());
         let report = calling.and_then(|calling| {
-            let lacks = half.lacks.clone();
-            calling.report(Some((&body, outcome)), lacks, at_ns, teller.shared)
+            let mut lacks = half.lacks.clone();
+            let at_end = lacks.split_off(known.min(lacks.len()));
+            calling.report(
+                Some((&body, outcome)),
+                [lacks, at_end],
+                at_ns,
+                teller.shared,
+            )
         });
         if !self.is_looked_at && matches!(self.request, State::Open(_)) {
             self.early = Some(Box::new(Early::new(&half, &body, outcome, at_ns)));
@@ -513,6 +528,7 @@ impl Exchange {
             let is_lost = lost.is_some() || self.may_be_answered;
             let is_lost = is_lost || matches!(outcome, Outcome::Broken(_));
             let lacks = if is_lost { lacks } else { Vec::new() };
+            let lacks = [lacks, Vec::new()];
             if let Some(report) = calling.report(None, lacks, at_ns, teller.shared) {
                 teller.say(at_ns, id, role, true, What::Call(Box::new(report)));
             }

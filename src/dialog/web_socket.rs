@@ -69,7 +69,7 @@ impl Exchange {
     /// No more of an answer comes.
     pub fn end_call_of_messages(&mut self, at_ns: u64, teller: &mut Teller<'_>) {
         if let Some(calling) = self.reader.calling.take()
-            && let Some(report) = calling.report(None, Vec::new(), at_ns, teller.shared)
+            && let Some(report) = calling.report(None, Default::default(), at_ns, teller.shared)
         {
             let report = What::Call(Box::new(report));
             teller.say(at_ns, self.id, self.role(), true, report);

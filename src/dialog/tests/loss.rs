@@ -95,6 +95,38 @@ fn answers_without_their_head_are_read() {
     assert_eq!(responses(&said).len(), 1);
 }
 
+/// Clients that hang up behind the last word would hide what was lost before.
+#[test]
+fn hanging_up_behind_the_last_word_hides_no_loss() {
+    let events = "data: {\"object\":\"chat.completion.chunk\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Three\"},\
+                  \"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+    let head = frame(1, END_HEADERS, 1, &block(&[(":status", "200")]));
+    let body = frame(0, 0, 1, events.as_bytes());
+    let begun = || vec![open(), data(Direction::Write, 1, b"")];
+    let question = question();
+    let ended = |lost: bool| {
+        let mut messages = begun();
+        messages.push(data(Direction::Write, 1, &question));
+        let settings = frame(4, 0, 0, &[]);
+        let first = match lost {
+            true => settings.clone(),
+            false => [settings.clone(), head.clone()].concat(),
+        };
+        messages.push(data(Direction::Read, 2, &first));
+        if lost {
+            messages.push(gap(Direction::Read, head.len() as u64));
+        }
+        messages.push(data(Direction::Read, 4, &body));
+        messages.push(close(CloseReason::Freed));
+        let said = said(&mut Dialogs::default(), &messages);
+        let report = calls(&said)[0].clone();
+        (report.error, report.incomplete.len())
+    };
+    assert_eq!(ended(false), (None, 0));
+    let (error, lacks) = ended(true);
+    assert!(error.is_none() && lacks > 0);
+}
+
 /// Bodies with something lost in their middle would be told as if somebody had said that.
 #[test]
 fn nothing_is_read_across_a_gap() {
