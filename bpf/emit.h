@@ -36,6 +36,28 @@ struct outgoing {
 	__u64 cut;   /* bytes that --max-bytes leaves out, told with the last chunk */
 };
 
+/* Memory that could not be read. What is not plaintext says so in its record alone. */
+static __always_inline void count_fault(const struct event_header *header, __u64 len)
+{
+	if (header->kind != KIND_DATA)
+		return;
+	count(COUNT_FAULT_RECORDS, 1);
+	count(COUNT_FAULT_BYTES, len);
+}
+
+/* A record of `len` bytes found no room. */
+static __always_inline void count_lost(const struct event_header *header, __u64 len)
+{
+	if (header->kind == KIND_STDIO) {
+		count(COUNT_LOST_STDIO_BYTES, len);
+	} else if (header->kind == KIND_WORDS) {
+		count(COUNT_LOST_PROCESS_ACTS, 1);
+	} else {
+		count(COUNT_RING_FULL_RECORDS, 1);
+		count(COUNT_RING_FULL_BYTES, len);
+	}
+}
+
 /* Copies `len` bytes (at most `tier`) behind the header; a page that is not there is a fault. */
 #define EMIT_TIER(tier)                                                                      \
 	static __always_inline int emit_##tier(const struct event_header *header, __u64 buf) \
@@ -53,8 +75,7 @@ struct outgoing {
 			record->flags |= FLAG_FAULT;                                         \
 			record->missing += len;                                              \
 			record->len = 0;                                                     \
-			count(COUNT_FAULT_RECORDS, 1);                                       \
-			count(COUNT_FAULT_BYTES, len);                                       \
+			count_fault(header, len);                                            \
 		}                                                                            \
 		bpf_ringbuf_submit(record, wakeup(sizeof(*header) + tier));                  \
 		return 0;                                                                    \
@@ -91,12 +112,11 @@ static long emit_chunk(__u32 round, struct outgoing *out)
 	if (last && out->cut) {
 		out->header.flags |= FLAG_TRUNCATED;
 		out->header.missing = out->cut;
-		count(COUNT_TRUNCATED_BYTES, out->cut);
+		if (out->header.kind == KIND_DATA)
+			count(COUNT_TRUNCATED_BYTES, out->cut);
 	}
-	if (emit_record(&out->header, out->buf)) {
-		count(COUNT_RING_FULL_RECORDS, 1);
-		count(COUNT_RING_FULL_BYTES, len);
-	}
+	if (emit_record(&out->header, out->buf))
+		count_lost(&out->header, len);
 	out->header.seq++;
 	out->header.offset += len;
 	out->buf += len;

@@ -24,6 +24,83 @@ enum agentsight_kind {
 	KIND_ASK = 10,   /* is this process to be followed? struct process_facts comes behind */
 	KIND_ENDPOINT = 11, /* as KIND_SOCKET, where one object of the library is the connection */
 	KIND_HELLO = 12, /* a ClientHello as it passed through the socket whose inode is `offset` */
+	KIND_ACT = 13, /* a process did something to the system: struct act and its texts follow */
+	KIND_WORDS =
+		14, /* arguments or environment of the program that the next ACT_EXEC tells of */
+	KIND_STDIO =
+		15, /* bytes through one of a process's first three descriptors, if it is a pipe */
+};
+
+/* What a process did. Comments tell what `value` and `texts` of struct act hold, and `fd` of the header. */
+enum agentsight_act {
+	ACT_FORK = 1, /* value: child's tgid, its start, its id in its own namespace */
+	ACT_EXEC = 2, /* value: uid | gid << 32, euid | egid << 32, tty | session << 32, bytes of
+			      arguments | bytes of environment << 32; file: the executable;
+			      texts: its path, cwd, what was asked for, interpreter */
+	ACT_EXEC_FAILED = 3, /* texts: what was asked for, base */
+	ACT_EXIT = 4,        /* value: wait status, CPU time in ns, peak memory in pages, threads */
+	ACT_OPEN =
+		5, /* value: flags, mode of the open file, mode of the inode, size; file; texts: path;
+				failed: texts: what was asked for, base */
+	ACT_WRITTEN = 6, /* value: bytes, calls; file; OPEN_INHERITED | OPEN_CLOSED */
+	ACT_TRUNCATE =
+		7, /* value: length; this and the next: texts: as asked for, base; or path of `fd` */
+	ACT_RENAME = 8, /* value: flags; texts: from, its base, to, its base */
+	ACT_UNLINK = 9,
+	ACT_RMDIR = 10,
+	ACT_LINK = 11,    /* texts as ACT_RENAME */
+	ACT_SYMLINK = 12, /* texts: path, base, target */
+	ACT_MKDIR = 13,   /* value: mode */
+	ACT_MKNOD = 14,   /* value: mode, device */
+	ACT_CHMOD = 15,   /* value: mode */
+	ACT_CHOWN = 16,   /* value: uid, gid */
+	ACT_MMAP = 17,    /* value: length, offset; file; texts: path */
+	ACT_CONNECT =
+		18, /* value: type | protocol << 32, inode; texts: sockaddr asked for, socket_names */
+	ACT_BIND = 19,
+	ACT_LISTEN = 20,
+	ACT_ACCEPT = 21,
+	ACT_CONNECTED = 22, /* a connection that was under way; result */
+	ACT_FLOW =
+		23, /* value: type | protocol << 32, inode, bytes sent, bytes received; texts as above */
+	ACT_SEND_TO = 24, /* the first packet to another address on a socket; as ACT_CONNECT */
+	ACT_DNS = 25,     /* value: direction; texts: the message, socket_names, sockaddr */
+	ACT_SIGNAL = 26,  /* value: target, signal */
+	ACT_PTRACE = 27,  /* value: request, target */
+	ACT_SET_ID = 28,  /* value: as ACT_EXEC, now */
+	ACT_MEMFD = 29,   /* texts: name */
+	ACT_BLIND = 30,   /* value: enum agentsight_blind */
+	ACT_MAX,
+};
+
+/* By what a process does things that are not seen. */
+enum agentsight_blind {
+	BLIND_IO_URING = 1,
+	BLIND_COMPAT = 2, /* 32-bit system calls, which have other numbers */
+};
+
+/* Flags of ACT_WRITTEN and ACT_FLOW in struct act, `flags`. */
+enum agentsight_act_flag {
+	ACT_FLAG_CLOSED = 1,    /* the last word on the descriptor */
+	ACT_FLAG_INHERITED = 2, /* opened before we watched, or by another process */
+	ACT_FLAG_WATCHED = 4,   /* opened for reading only; its name may be one that is watched */
+	ACT_FLAG_WRITTEN =
+		8, /* opened for reading only; a process that we follow wrote it before */
+	ACT_FLAG_SECURE = 16, /* set-user-ID and the like: libraries are not preloaded */
+};
+
+/* How a text of an act is to be read. */
+enum agentsight_text {
+	TEXT_NONE = 0,
+	TEXT_PLAIN = 1, /* bytes as the program gave them */
+	TEXT_WALKED =
+		2, /* names from the file up to the process's root, each with a zero behind it */
+	TEXT_OUTSIDE =
+		3,    /* the same, but never came to the root: what was detached, or has no place */
+	TEXT_CUT = 4, /* the same, too deep or too long to come to the root */
+	TEXT_FORM = 15,
+	TEXT_DELETED = 16,  /* the file has no name any more; this was its last */
+	TEXT_TOO_LONG = 32, /* not all of it */
 };
 
 enum agentsight_direction {
@@ -191,6 +268,11 @@ enum agentsight_counter {
 	COUNT_FORGED_RECORDS,      /* records that failed authentication: left out */
 	COUNT_PROCESS_FULL,        /* no room in the table of processes: not followed */
 	COUNT_CONTESTED_ENDPOINTS, /* connections with evidence for two sockets: they have none */
+	COUNT_LOST_PROCESS_ACTS,   /* no room in the ring buffer; so for the next three */
+	COUNT_LOST_FILE_ACTS,
+	COUNT_LOST_NETWORK_ACTS,
+	COUNT_LOST_STDIO_BYTES,
+	COUNT_DESCRIPTORS_FULL, /* no room in the table of descriptors: told one by one */
 	COUNT_MAX,
 };
 
@@ -235,6 +317,20 @@ struct process_facts {
 	char path[256]; /* KIND_EXEC, KIND_ASK of an exec: what was asked to be run; else empty */
 };
 _Static_assert(sizeof(struct process_facts) == 336, "mirrored in src/event/wire.rs");
+
+#define ACT_TEXTS 4
+
+/* The payload of KIND_ACT; texts come behind, one after the other. */
+struct act {
+	__s64 result; /* of the system call: negative is -errno */
+	__u64 value[4];
+	struct file_id file;
+	__u16 lens[ACT_TEXTS];
+	__u8 forms[ACT_TEXTS]; /* enum agentsight_text */
+	__u16 flags;           /* enum agentsight_act_flag */
+	__u16 pad;
+};
+_Static_assert(sizeof(struct act) == 72, "mirrored in src/event/act.rs");
 
 /* Why a process is followed. */
 enum agentsight_track {

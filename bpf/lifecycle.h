@@ -24,10 +24,14 @@ int process_exit(void *ctx)
 
 	if (BPF_CORE_READ(task, signal, live.counter) || !fill_followed(&header, KIND_EXIT))
 		return 0;
-	emit_mark(&header);
 	process.start_ns = header.process_start;
 	process.tgid = header.pid;
-	bpf_map_delete_elem(&tracked, &process);
+	if (tells_acts) {
+		end_descriptors(process.tgid);
+		tell_end(&process, task);
+	}
+	emit_mark(&header);
+	untrack(&process);
 	return 0;
 }
 

@@ -95,6 +95,7 @@
 
 /* No process has more open files (fs.nr_open is 2^20 by default). */
 #define FDS_MAX (1 << 20)
+#define FDS_MAX_UNROLLED 256
 
 /* Replaced by user space before loading (--buffer); a power of two times the page size. */
 #define RING_BYTES (64 * 1024 * 1024)
@@ -106,6 +107,25 @@
 #define WAKEUP_BYTES (1024 * 1024)
 
 _Static_assert(TIER_LARGE % TIER_MEDIUM == 0, "a full chunk never needs a second try");
+
+/* Names of one path, and mounts between them: as many as PATH_MAX can hold. */
+#define WALK_STEPS_MAX 2048
+#define WALK_STEPS_MAX_UNROLLED 32
+
+/* Bytes of a program's arguments, and of its environment, that are told. */
+#define WORDS_MAX (128 * 1024)
+
+/* Descriptors through which processes that are followed write files or speak to others. More are counted. */
+#define DESCRIPTORS_MAX 65536
+
+/* Files that were written, to tell who reads or runs them; the oldest go first. */
+#define WRITTEN_MAX 65536
+
+/* Bytes through one of a process's standard descriptors that are told; the rest is counted. */
+#define STDIO_MAX (1024 * 1024)
+
+/* Patterns of names that are watched. */
+#define WATCHED_MAX 1024
 
 /* Bytes that one call of Go can have moved: who jumps to a return with made-up registers floods nobody. */
 #define GO_CALL_MAX 0x7fffffffULL

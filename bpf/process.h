@@ -21,12 +21,57 @@ static __always_inline void identify_file(struct file *file, struct file_id *id)
 	id->ino = BPF_CORE_READ(file, f_inode, i_ino);
 }
 
+/* Its id in its own PID namespace. */
+static __always_inline __u32 own_pid(struct task_struct *task)
+{
+	struct pid *pid = BPF_CORE_READ(task, group_leader, thread_pid);
+	__u32 level = BPF_CORE_READ(pid, level);
+	struct upid *numbers = (void *)pid + bpf_core_field_offset(pid->numbers);
+	struct upid own = {};
+
+	/* PID namespaces nest no deeper: MAX_PID_NS_LEVEL. */
+	if (level > 32)
+		return 0;
+	bpf_core_read(&own.nr, sizeof(own.nr),
+		      (void *)numbers + level * bpf_core_type_size(struct upid));
+	return own.nr;
+}
+
 /* Why a process is followed: enum agentsight_track; NULL: it is not. Whatever programs it runs. */
 static __always_inline __u8 *find_tracked(const struct process_key *process)
 {
 	struct process_key who = { .start_ns = process->start_ns, .tgid = process->tgid };
 
 	return bpf_map_lookup_elem(&tracked, &who);
+}
+
+/*
+ * Who is followed, by the lower bits of its id: system calls ask this first, and whoever is not followed is told so by
+ * one look at memory. Two that share a slot are both looked up in `tracked`.
+ */
+#define SLOT_OF_MANY ~0U
+__u32 tracked_slots[TRACKED_MAX];
+
+static __always_inline void mark_tracked(__u32 tgid)
+{
+	__u32 *slot = &tracked_slots[tgid & (TRACKED_MAX - 1)];
+
+	*slot = *slot && *slot != tgid ? SLOT_OF_MANY : tgid;
+}
+
+static __always_inline void unmark_tracked(__u32 tgid)
+{
+	__u32 *slot = &tracked_slots[tgid & (TRACKED_MAX - 1)];
+
+	if (*slot == tgid)
+		*slot = 0;
+}
+
+static __always_inline bool may_be_tracked(__u32 tgid)
+{
+	__u32 slot = tracked_slots[tgid & (TRACKED_MAX - 1)];
+
+	return slot == tgid || slot == SLOT_OF_MANY;
 }
 
 static __always_inline bool is_followed(const struct process_key *process)

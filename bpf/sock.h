@@ -5,10 +5,14 @@
  */
 #pragma once
 
+#define AF_UNIX 1
 #define AF_INET 2
 #define AF_INET6 10
 #define S_IFMT 0170000
 #define S_IFSOCK 0140000
+#define S_IFREG 0100000
+#define S_IFIFO 0010000
+#define S_IFCHR 0020000
 #define SOCK_STREAM 1
 
 /* The socket's number, as in /proc/PID/fd; 0: it is no file's any more. */
@@ -81,6 +85,45 @@ static __always_inline struct file *file_of(__u32 fd)
 #define NR_SENDMSG 211
 #define NR_RECVMSG 212
 #endif
+
+/* An argument of a system call, counted from 1; 0 is none. */
+static __noinline __u64 syscall_argument(struct pt_regs *regs, __u32 number)
+{
+	if (!regs)
+		return 0;
+#if defined(__TARGET_ARCH_x86)
+	switch (number) {
+	case 1:
+		return BPF_CORE_READ(regs, di);
+	case 2:
+		return BPF_CORE_READ(regs, si);
+	case 3:
+		return BPF_CORE_READ(regs, dx);
+	case 4:
+		return BPF_CORE_READ(regs, r10);
+	case 5:
+		return BPF_CORE_READ(regs, r8);
+	case 6:
+		return BPF_CORE_READ(regs, r9);
+	}
+#else
+	switch (number) {
+	case 1:
+		return BPF_CORE_READ(regs, orig_x0);
+	case 2:
+		return BPF_CORE_READ(regs, regs[1]);
+	case 3:
+		return BPF_CORE_READ(regs, regs[2]);
+	case 4:
+		return BPF_CORE_READ(regs, regs[3]);
+	case 5:
+		return BPF_CORE_READ(regs, regs[4]);
+	case 6:
+		return BPF_CORE_READ(regs, regs[5]);
+	}
+#endif
+	return 0;
+}
 
 /* The descriptor, if it is this socket's: io_uring has another one there. */
 static __always_inline __s32 fd_of(struct pt_regs *regs, struct socket *socket)

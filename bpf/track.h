@@ -13,21 +13,6 @@ enum answer {
 	ANSWER_YES = 2,
 };
 
-static __always_inline __u32 own_pid(struct task_struct *task)
-{
-	struct pid *pid = BPF_CORE_READ(task, group_leader, thread_pid);
-	__u32 level = BPF_CORE_READ(pid, level);
-	struct upid *numbers = (void *)pid + bpf_core_field_offset(pid->numbers);
-	struct upid own = {};
-
-	/* PID namespaces nest no deeper: MAX_PID_NS_LEVEL. */
-	if (level > 32)
-		return 0;
-	bpf_core_read(&own.nr, sizeof(own.nr),
-		      (void *)numbers + level * bpf_core_type_size(struct upid));
-	return own.nr;
-}
-
 static __always_inline void fill_facts(struct task_struct *task, struct process_facts *facts)
 {
 	struct file *exe = BPF_CORE_READ(task, mm, exe_file);
@@ -104,6 +89,16 @@ static __always_inline void track(const struct process_key *process, __u8 why)
 
 	if (bpf_map_update_elem(&tracked, &who, &why, BPF_ANY))
 		count(COUNT_PROCESS_FULL, 1);
+	else
+		mark_tracked(process->tgid);
+}
+
+static __always_inline void untrack(const struct process_key *process)
+{
+	struct process_key who = { .start_ns = process->start_ns, .tgid = process->tgid };
+
+	bpf_map_delete_elem(&tracked, &who);
+	unmark_tracked(process->tgid);
 }
 
 /* A process has begun something: follows it from now on if it is as the user asked for. True: it is followed. */
@@ -169,6 +164,7 @@ int process_forked(struct bpf_raw_tracepoint_args *ctx)
 	inherited = follow ? TRACK_CHILD : *why & TRACK_RULE;
 	if (inherited)
 		track(&of_child, inherited);
+	tell_fork(&of_parent, child);
 	return 0;
 }
 
@@ -194,11 +190,11 @@ int process_execed(struct bpf_raw_tracepoint_args *ctx)
 	if (!facts)
 		return 0;
 	if (only_tracked && !is_kept(find_tracked(&process)) && !consider(task, facts, path)) {
-		process.exec_id = 0;
-		bpf_map_delete_elem(&tracked, &process);
+		untrack(&process);
 		return 0;
 	}
 	tell_process(task, facts, KIND_EXEC, path);
+	tell_exec(task, program);
 	return 0;
 }
 

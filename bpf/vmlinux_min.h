@@ -31,14 +31,17 @@ typedef _Bool bool;
 enum bpf_map_type {
 	BPF_MAP_TYPE_HASH = 1,
 	BPF_MAP_TYPE_ARRAY = 2,
+	BPF_MAP_TYPE_PROG_ARRAY = 3,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_LRU_HASH = 9,
+	BPF_MAP_TYPE_LPM_TRIE = 11,
 	BPF_MAP_TYPE_RINGBUF = 27,
 };
 
 enum {
 	BPF_ANY = 0,
 	BPF_NOEXIST = 1,
+	BPF_F_NO_PREALLOC = 1,
 };
 
 enum {
@@ -79,20 +82,69 @@ struct pt_regs {
 };
 #endif
 
+typedef struct {
+	__u32 val;
+} kuid_t;
+
+typedef struct {
+	__u32 val;
+} kgid_t;
+
 struct super_block {
 	unsigned int s_dev;
 };
 
 struct inode {
 	unsigned short i_mode;
+	unsigned int i_rdev;
 	struct super_block *i_sb;
 	unsigned long i_ino;
+	long long i_size;
 	__u32 i_generation;
 };
 
+struct qstr {
+	const unsigned char *name;
+	__u32 len;
+};
+
+struct hlist_bl_node {
+	struct hlist_bl_node **pprev;
+};
+
+struct dentry {
+	struct hlist_bl_node d_hash;
+	struct dentry *d_parent;
+	struct qstr d_name;
+	struct inode *d_inode;
+};
+
+struct vfsmount {
+	struct dentry *mnt_root;
+};
+
+struct mount {
+	struct mount *mnt_parent;
+	struct dentry *mnt_mountpoint;
+	struct vfsmount mnt;
+};
+
+struct path {
+	struct vfsmount *mnt;
+	struct dentry *dentry;
+};
+
+struct fs_struct {
+	struct path root;
+	struct path pwd;
+};
+
 struct file {
+	struct path f_path;
 	struct inode *f_inode;
 	void *private_data;
+	unsigned int f_mode;
+	unsigned int f_flags;
 };
 
 struct in6_addr {
@@ -107,6 +159,7 @@ struct sock_common {
 	__be16 skc_dport;
 	__u16 skc_num;
 	unsigned short skc_family;
+	volatile unsigned char skc_state;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
 };
@@ -121,6 +174,9 @@ struct sock {
 	struct sock_common __sk_common;
 	struct socket *sk_socket;
 	unsigned char sk_shutdown;
+	__u16 sk_type;
+	__u16 sk_protocol;
+	int sk_err;
 };
 
 struct vm_area_struct {
@@ -129,6 +185,10 @@ struct vm_area_struct {
 
 struct mm_struct {
 	struct file *exe_file;
+	unsigned long arg_start;
+	unsigned long arg_end;
+	unsigned long env_start;
+	unsigned long env_end;
 };
 
 struct fdtable {
@@ -144,16 +204,34 @@ typedef struct {
 	int counter;
 } atomic_t;
 
-struct signal_struct {
-	atomic_t live;
+struct tty_driver {
+	int major;
+	int minor_start;
 };
 
-typedef struct {
-	__u32 val;
-} kuid_t;
+struct tty_struct {
+	struct tty_driver *driver;
+	int index;
+};
+
+struct signal_struct {
+	atomic_t live;
+	int group_exit_code;
+	unsigned int flags;
+	struct tty_struct *tty;
+	unsigned long long sum_sched_runtime;
+	unsigned long maxrss;
+};
+
+struct sched_entity {
+	__u64 sum_exec_runtime;
+};
 
 struct cred {
+	kuid_t uid;
+	kgid_t gid;
 	kuid_t euid;
+	kgid_t egid;
 };
 
 struct kernfs_node {
@@ -189,7 +267,12 @@ struct pid {
 	struct upid numbers[1];
 };
 
+struct thread_info {
+	__u32 status;
+};
+
 struct task_struct {
+	struct thread_info thread_info;
 	int pid;
 	int tgid;
 	char comm[16];
@@ -202,16 +285,27 @@ struct task_struct {
 	struct css_set *cgroups;
 	struct nsproxy *nsproxy;
 	struct pid *thread_pid;
+	struct fs_struct *fs;
+	struct sched_entity se;
+	int exit_code;
 	__u64 start_boottime;
 	__u64 self_exec_id;
 };
 
 struct linux_binprm {
 	const char *filename;
+	const char *interp;
+	unsigned int secureexec : 1;
 };
 
 struct bpf_iter_meta {
 	__u64 session_id;
+};
+
+struct bpf_iter__bpf_map_elem {
+	struct bpf_iter_meta *meta;
+	void *key;
+	void *value;
 };
 
 struct bpf_iter__task {

@@ -24,6 +24,7 @@
 //! * [`proto`]: HTTP, WebSocket and what their bodies hold: bytes in, messages out.
 //! * [`semantics`]: calls of models, the same for all providers.
 //! * [`dialog`]: what was said on each connection: exchanges and calls, paired.
+//! * [`deeds`]: what processes did: programs, files, sockets.
 //! * [`redact`]: secrets out before any sink.
 //! * [`sink`]: JSON lines, text for people, raw bytes.
 //! * [`output`]: from records to a sink: the same frames give the same output.
@@ -52,6 +53,7 @@ pub mod bytes;
 pub mod cache;
 pub mod check;
 pub mod cli;
+pub mod deeds;
 pub mod dialog;
 pub mod discover;
 #[cfg(feature = "bpf")]

@@ -87,6 +87,7 @@ pub fn child() -> Result<()> {
         scope: Scope::Everybody,
         ring_bytes: 1 << 20,
         max_bytes: u64::MAX,
+        tells_acts: false,
     })?;
     let began = Instant::now();
     let attached = session.attach(&plan, file.file())?;

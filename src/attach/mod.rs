@@ -3,6 +3,7 @@
 //! Everything that is attached is a BPF link owned by this process: whatever ends it, SIGKILL
 //! included, leaves no probe behind. Probes go to an inode (opened file), never to a name.
 
+mod acts;
 mod bench;
 mod events;
 mod features;
@@ -70,6 +71,8 @@ pub struct Settings {
     pub ring_bytes: u32,
     /// Payload bytes to keep of each call.
     pub max_bytes: u64,
+    /// What selected processes do is told, beside what they say. Without a selection it is not.
+    pub tells_acts: bool,
 }
 
 /// The probes of one file.
@@ -122,6 +125,7 @@ pub struct Session {
     /// What sockets do is told.
     watches_sockets: bool,
     scope: Scope,
+    tells_acts: bool,
     /// Who is told the functions' names.
     names: Option<Arc<Queue>>,
 }
@@ -165,6 +169,7 @@ impl Session {
             go_facts,
             watches_sockets: false,
             scope: settings.scope,
+            tells_acts: tells_acts(settings),
             names: None,
         };
         // Also tells the kernel side who we are, so that nothing of us is ever reported.
@@ -623,6 +628,11 @@ fn check_unchanged(plan: &ProbePlan, file: &File) -> Result<()> {
     )))
 }
 
+/// Everybody's acts would be more than anybody reads.
+fn tells_acts(settings: &Settings) -> bool {
+    settings.tells_acts && matches!(settings.scope, Scope::Selected { .. })
+}
+
 fn load(settings: &Settings, features: &Features) -> Result<AgentsightSkel<'static>> {
     // A session lives as long as the process in all uses of it; the storage is a few hundred bytes.
     let storage = Box::leak(Box::new(MaybeUninit::uninit()));
@@ -637,6 +647,7 @@ fn load(settings: &Settings, features: &Features) -> Result<AgentsightSkel<'stat
             rodata.asked = asked;
             rodata.follow = follow;
         }
+        rodata.tells_acts = tells_acts(settings);
         rodata.max_bytes = settings.max_bytes;
         rodata.wakeup_bytes = u64::from(ring_bytes / 16).min(WAKEUP_BYTES);
         rodata.use_bpf_loop = features.bpf_loop;

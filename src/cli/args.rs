@@ -315,6 +315,10 @@ pub struct ObserveArgs {
     /// Keep at most SIZE bytes of each call (tls.gap tells the rest)
     #[arg(short = 's', long, value_name = "SIZE", value_parser = parse_size)]
     pub max_bytes: Option<u64>,
+    /// Leave out what processes do (programs, files, sockets): tell what they say. Without selectors, that is all that is
+    /// told
+    #[arg(long)]
+    pub no_system: bool,
     /// Stop after TIME (90, 90s, 5m, 1h)
     #[arg(long, alias = "timeout", value_name = "TIME", value_parser = parse_time)]
     pub duration: Option<std::time::Duration>,

@@ -40,6 +40,7 @@ impl ObserveArgs {
             hold: self.hold,
             command: command.to_owned(),
             observes_command: !command.is_empty() && (records || !self.select.names_somebody()),
+            tells_acts: !self.no_system,
             max_bytes: self.max_bytes.unwrap_or(u64::MAX),
             buffer,
             latency: self.latency,

@@ -27,6 +27,7 @@ pub fn load(privileges: &Privileges) -> Loaded {
         scope: Scope::NOBODY,
         ring_bytes: RING_BYTES,
         max_bytes: u64::MAX,
+        tells_acts: false,
     };
     privileges
         .missing_for_attach()

@@ -193,6 +193,7 @@ fn open(launcher: &Launcher) -> Result<Session> {
         },
         ring_bytes: RING_BYTES,
         max_bytes: u64::MAX,
+        tells_acts: false,
     })?;
     let own = session.file_id(&launcher.file()?)?;
     session.answer(

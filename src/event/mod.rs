@@ -1,6 +1,7 @@
 //! Records of the kernel side, decoded: the only input of everything downstream. No kernel is needed
 //! from here on; tests and recordings enter here.
 
+pub mod act;
 pub mod block;
 pub mod frame;
 pub mod process;
@@ -13,6 +14,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use act::{Act, Stdio, Words};
 use process::Sighted;
 
 /// A process for good: a pid alone is used again.
@@ -263,6 +265,13 @@ pub struct Hello<'b> {
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event<'b> {
+    /// A process did something to the system.
+    Act {
+        /// Who and when.
+        caller: Caller,
+        /// What.
+        act: Box<Act<'b>>,
+    },
     /// The connection object is gone.
     Close {
         /// Who and when.
@@ -319,6 +328,20 @@ pub enum Event<'b> {
         /// Which connection.
         conn: Conn,
     },
+    /// Something went through a process's standard descriptors.
+    Stdio {
+        /// Who and when.
+        caller: Caller,
+        /// What.
+        stdio: Stdio<'b>,
+    },
+    /// A process begins another program, with these arguments or in this environment.
+    Words {
+        /// Who and when.
+        caller: Caller,
+        /// What.
+        words: Words<'b>,
+    },
     /// What is known of a connection's socket; before its first data.
     Socket {
         /// Who and when.
@@ -334,6 +357,24 @@ impl Event<'_> {
     /// The same with bytes of its own.
     pub fn into_owned(self) -> Event<'static> {
         match self {
+            Self::Act { caller, act } => Event::Act {
+                caller,
+                act: Box::new(act.into_owned()),
+            },
+            Self::Stdio { caller, stdio } => Event::Stdio {
+                caller,
+                stdio: Stdio {
+                    bytes: Cow::Owned(stdio.bytes.into_owned()),
+                    ..stdio
+                },
+            },
+            Self::Words { caller, words } => Event::Words {
+                caller,
+                words: Words {
+                    bytes: Cow::Owned(words.bytes.into_owned()),
+                    ..words
+                },
+            },
             Self::Data { caller, conn, data } => Event::Data {
                 caller,
                 conn,
@@ -391,8 +432,11 @@ impl Event<'_> {
             | Self::Endpoint { caller, .. }
             | Self::Hello { caller, .. }
             | Self::Handshake { caller, .. }
+            | Self::Act { caller, .. }
             | Self::Shutdown { caller, .. }
             | Self::Socket { caller, .. }
+            | Self::Stdio { caller, .. }
+            | Self::Words { caller, .. }
             | Self::Exit(caller)
             | Self::Loader(caller) => caller.ts_ns,
             Self::Process(sighted) => sighted.caller.ts_ns,

@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 #[cfg(all(test, feature = "bpf"))]
 use super::process::Property;
 use super::process::{Facts, FileId, Sighted, Sighting};
+use super::act::{Act, Stdio, Words};
 use super::{
     Caller, Comm, Conn, ConnId, Data, Direction, Event, Hello, Missing, ProcessId, Role,
     SocketNames, Thread, Trust,
@@ -38,6 +39,9 @@ const KIND_SEEN: u8 = 9;
 const KIND_ASK: u8 = 10;
 const KIND_ENDPOINT: u8 = 11;
 const KIND_HELLO: u8 = 12;
+const KIND_ACT: u8 = 13;
+const KIND_WORDS: u8 = 14;
+const KIND_STDIO: u8 = 15;
 
 const ROLE_CLIENT: u8 = 1;
 const ROLE_SERVER: u8 = 2;
@@ -83,6 +87,9 @@ pub(crate) const CONSTANTS: &[(&str, u64)] = &[
     ("ASK_MAX", Property::ALL.len() as u64),
     ("KIND_ENDPOINT", KIND_ENDPOINT as u64),
     ("KIND_HELLO", KIND_HELLO as u64),
+    ("KIND_ACT", KIND_ACT as u64),
+    ("KIND_WORDS", KIND_WORDS as u64),
+    ("KIND_STDIO", KIND_STDIO as u64),
     ("ROLE_CLIENT", ROLE_CLIENT as u64),
     ("ROLE_SERVER", ROLE_SERVER as u64),
     ("GO_SOCKET", GoTypeKind::Socket as u64),
@@ -128,6 +135,11 @@ pub enum Counter {
     ForgedRecords,
     ProcessFull,
     ContestedEndpoints,
+    LostProcessActs,
+    LostFileActs,
+    LostNetworkActs,
+    LostStdioBytes,
+    DescriptorsFull,
 }
 
 impl Counter {
@@ -139,7 +151,7 @@ impl Counter {
     }
 
     /// All of them, in the kernel's order.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 25] = [
         Self::RingFullRecords,
         Self::RingFullBytes,
         Self::FaultRecords,
@@ -160,6 +172,11 @@ impl Counter {
         Self::ForgedRecords,
         Self::ProcessFull,
         Self::ContestedEndpoints,
+        Self::LostProcessActs,
+        Self::LostFileActs,
+        Self::LostNetworkActs,
+        Self::LostStdioBytes,
+        Self::DescriptorsFull,
     ];
 }
 
@@ -272,6 +289,22 @@ impl Header {
         (self.missing > 0).then_some((self.missing, why))
     }
 
+    /// Payload bytes that are not there, since the queue was full.
+    fn left_out(&self) -> u64 {
+        match self.has(FLAG_QUEUE_FULL) {
+            true => self.len.into(),
+            false => 0,
+        }
+    }
+
+    /// `payload`: all that follows the header.
+    fn payload<'b>(&self, payload: &'b [u8]) -> Option<&'b [u8]> {
+        match self.has(FLAG_QUEUE_FULL) {
+            true => Some(&[]),
+            false => payload.get(..self.len as usize),
+        }
+    }
+
     /// `payload`: all that follows the header.
     fn data<'b>(&self, payload: &'b [u8]) -> Option<Data<'b>> {
         let is_left_out = self.has(FLAG_QUEUE_FULL);
@@ -309,7 +342,7 @@ pub fn sort(record: &[u8]) -> Sort {
         return Sort::Mark;
     };
     match header[KIND_AT] {
-        KIND_DATA | KIND_HELLO => {
+        KIND_DATA | KIND_HELLO | KIND_WORDS | KIND_STDIO => {
             let len = [
                 header[LEN_AT],
                 header[LEN_AT + 1],
@@ -413,6 +446,33 @@ pub fn decode(record: &[u8]) -> Result<Event<'_>, WireError> {
             };
             Event::Hello { caller, hello }
         }
+        KIND_ACT => {
+            let payload = payload.get(..header.len as usize).ok_or_else(short)?;
+            let act = Act::read(header.function, header.fd, payload).ok_or_else(short)?;
+            let act = Box::new(act);
+            Event::Act { caller, act }
+        }
+        KIND_WORDS => {
+            let words = Words {
+                is_environment: header.direction() == Direction::Read,
+                offset: header.offset,
+                total: header.call_len,
+                bytes: Cow::Borrowed(header.payload(payload).ok_or_else(short)?),
+            };
+            Event::Words { caller, words }
+        }
+        KIND_STDIO => {
+            let bytes = header.payload(payload).ok_or_else(short)?;
+            let stdio = Stdio {
+                fd: header.fd,
+                direction: header.direction(),
+                offset: header.offset,
+                inode: header.conn_ptr,
+                missing: header.missing.saturating_add(header.left_out()),
+                bytes: Cow::Borrowed(bytes),
+            };
+            Event::Stdio { caller, stdio }
+        }
         other => return Err(WireError::UnknownKind(other)),
     })
 }
@@ -423,7 +483,7 @@ fn sighted(caller: Caller, why: Sighting, payload: &[u8]) -> Option<Event<'_>> {
 }
 
 /// Decodes a `struct socket_names`. What it does not know, or says in no known way, is `None`.
-fn socket_names(payload: &[u8]) -> Option<SocketNames> {
+pub fn socket_names(payload: &[u8]) -> Option<SocketNames> {
     let mut reader = Reader::new(payload, Endian::NATIVE);
     let role = match reader.u8()? {
         ROLE_CLIENT => Some(Role::Client),
@@ -601,7 +661,7 @@ mod tests {
                 Ok(Event::Data { data, .. }) => prop_assert!(data.payload.len() + HEADER_LEN <= bytes.len()),
                 Ok(_) => prop_assert!(bytes.len() >= HEADER_LEN),
                 Err(WireError::Short { have }) => prop_assert_eq!(have, bytes.len()),
-                Err(WireError::UnknownKind(kind)) => prop_assert!(kind == 0 || kind > KIND_HELLO),
+                Err(WireError::UnknownKind(kind)) => prop_assert!(kind == 0 || kind > KIND_STDIO),
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::deeds::deed::{self, Deed};
 use crate::dialog::{Said, What};
 use crate::semantics::walk::Visitor;
 
@@ -33,6 +34,23 @@ pub fn without_content(mut said: Said) -> Option<Said> {
         What::WebSocket(message) => message.bytes.clear(),
     }
     Some(said)
+}
+
+/// Takes out what was said through pipes, and on command lines all but the program's name.
+pub fn deed_without_content(deed: &mut Deed) {
+    match &mut deed.what {
+        deed::What::Stdio(stdio) => {
+            stdio.data = None;
+            stdio.data_b64 = None;
+        }
+        deed::What::Exec(exec) => {
+            let left_out: usize = exec.args.iter().skip(1).map(|word| word.len() + 1).sum();
+            exec.args.truncate(1);
+            exec.args_missing = exec.args_missing.saturating_add(left_out as u64);
+            exec.env.clear();
+        }
+        _ => {}
+    }
 }
 
 struct Eraser;

@@ -9,6 +9,8 @@ mod view;
 use std::io;
 use std::sync::Arc;
 
+use crate::deeds::Deeds;
+use crate::deeds::deed::Deed;
 use crate::dialog::What;
 use crate::error::{Context, Result};
 use crate::event::block::Block;
@@ -129,6 +131,20 @@ impl Printer {
         }
     }
 
+    /// What a process did, if that is to be shown.
+    fn deed(&mut self, mut deed: Deed) -> Result<()> {
+        if self.is_enough || !self.viewer.shows_deeds() {
+            return Ok(());
+        }
+        if let Some(redactor) = &mut self.redactor {
+            redactor.deed(&mut deed);
+        }
+        if self.is_discreet {
+            metadata::deed_without_content(&mut deed);
+        }
+        self.put(false, |sink| sink.deed(&deed))
+    }
+
     fn put(
         &mut self,
         is_counted: bool,
@@ -173,6 +189,7 @@ pub struct Output {
     joiner: Joiner,
     tracker: Tracker,
     printer: Printer,
+    deeds: Deeds,
     losses: Losses,
     processes: Processes,
     /// Records that were not what the header file says.
@@ -256,6 +273,10 @@ impl Output {
                 continue;
             };
             heard_ns = event.ts_ns();
+            if Deeds::concerns(&event) {
+                self.deed(&event)?;
+                continue;
+            }
             if Joiner::concerns(&event) {
                 for event in self.joiner.push(event) {
                     self.tracker.push(event, &self.functions, &mut out);
@@ -266,6 +287,16 @@ impl Output {
             self.print(&mut out)?;
         }
         self.tick(heard_ns)
+    }
+
+    fn deed(&mut self, event: &Event<'_>) -> Result<()> {
+        let Some(deed) = self.deeds.push(event) else {
+            return Ok(());
+        };
+        if let Some(info) = self.processes.introduce_to(deed.process) {
+            self.printer.print(&mut vec![info])?;
+        }
+        self.printer.deed(deed)
     }
 
     /// Data that have waited for their connection's socket long enough.
@@ -287,6 +318,7 @@ impl Output {
         let told = self.exit_told(caller, open);
         let told = told.and_then(|()| self.printer.finish(Some(caller.process)));
         self.processes.forget(caller.process);
+        self.deeds.forget(caller.process);
         self.tracker.forget_process(caller.process);
         told
     }

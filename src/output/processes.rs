@@ -49,6 +49,14 @@ impl Processes {
         *messages = out;
     }
 
+    /// What is known of a process that does something, if it was not told yet.
+    pub fn introduce_to(&mut self, process: ProcessId) -> Option<Message<'static>> {
+        if self.speaking.len() < PROCESSES_MAX {
+            self.speaking.insert(process);
+        }
+        self.waiting.remove(&process).map(Message::Process)
+    }
+
     /// It has ended.
     pub fn forget(&mut self, process: ProcessId) {
         self.waiting.remove(&process);

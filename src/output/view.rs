@@ -42,6 +42,11 @@ impl Viewer {
         matches!(self.view, View::All | View::Raw)
     }
 
+    /// What processes did is told beside what they said.
+    pub fn shows_deeds(&self) -> bool {
+        matches!(self.view, View::All | View::Llm)
+    }
+
     /// What was said on all connections.
     pub fn dialogs(&self) -> &Dialogs {
         &self.dialogs

@@ -75,6 +75,8 @@ pub struct Options {
     pub observes_command: bool,
     /// New processes wait until their probes are in place, for a moment at most.
     pub hold: bool,
+    /// What the selected processes do is told, beside what they say.
+    pub tells_acts: bool,
     /// Payload bytes to keep of each call.
     pub max_bytes: u64,
     /// Memory for records that wait.
@@ -175,9 +177,11 @@ pub fn run(
         scope: targets.scope,
         ring_bytes: options.buffer.ring,
         max_bytes: options.max_bytes,
+        tells_acts: options.tells_acts,
     })?;
     let queue = Queue::new(options.buffer.queue);
     session.tell_functions(Arc::clone(&queue));
+    session.watch_acts()?;
     let ring = session.ring()?.start(Arc::clone(&queue), options.latency)?;
     let judge = Judge::new(targets.rules.clone());
     let with = (&examiner, &options.choice);

@@ -13,6 +13,7 @@
 //! masked in decoded JSON only.
 
 mod chunks;
+mod deeds;
 mod ending;
 mod escapes;
 pub mod example;

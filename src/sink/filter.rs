@@ -10,6 +10,7 @@ use cel::{Context, Program, Value};
 
 use super::said::kind;
 use super::{Clock, JsonLines, Sink};
+use crate::deeds::deed::Deed;
 use crate::dialog::Said;
 use crate::error::{Error, ErrorKind, Result};
 use crate::stream::Message;
@@ -120,6 +121,14 @@ impl Sink for Filtered {
         self.lines.said(said)?;
         match self.fits() {
             true => self.sink.said(said),
+            false => Ok(()),
+        }
+    }
+
+    fn deed(&mut self, deed: &Deed) -> io::Result<()> {
+        self.lines.deed(deed)?;
+        match self.fits() {
+            true => self.sink.deed(deed),
             false => Ok(()),
         }
     }

@@ -1,6 +1,7 @@
 //! For people at a terminal: conversations, HTTP exchanges, or a headline and the text of each piece of plaintext. What
 //! processes sent is hostile: control characters are shown, never obeyed.
 
+mod deeds;
 mod http;
 mod llm;
 
@@ -12,6 +13,7 @@ use anstyle::{AnsiColor, Style as Colour};
 
 use super::{Clock, Sink, View};
 use crate::bytes::printable;
+use crate::deeds::deed::Deed;
 use crate::dialog::{CallName, Said, What};
 use crate::event::process::{Missed, ProcessInfo};
 use crate::event::{Direction, Role, SocketNames, Trust};
@@ -244,6 +246,10 @@ impl<W: Write> Sink for Human<W> {
             What::Response(response) => self.response(said, response),
             What::WebSocket(message) => self.web_socket(said, message),
         }
+    }
+
+    fn deed(&mut self, deed: &Deed) -> io::Result<()> {
+        self.deed_line(deed)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use super::{Clock, Sink, json, said};
+use crate::deeds::deed::{Deed, What};
 use crate::dialog::Said;
 use crate::event::ProcessId;
 use crate::event::process::{Missed, ProcessInfo};
@@ -249,6 +250,34 @@ impl<W: Write> Sink for JsonLines<W> {
             self.time(began_ns);
         }
         said::fields(said, &mut self.lines);
+        self.lines.extend_from_slice(b"}\n");
+        self.write_out_if_full()
+    }
+
+    fn deed(&mut self, deed: &Deed) -> io::Result<()> {
+        let mut line = self.begin(deed.what.kind(), None);
+        line.process(deed.process);
+        line.number("tid", deed.tid);
+        line.string("comm", &deed.comm.text());
+        line.key("event");
+        line.out.extend_from_slice(b"\"e");
+        json::number(line.out, deed.number);
+        line.out.extend_from_slice(b"\",\"ts\":");
+        self.time(deed.ts_ns);
+        let out = &mut self.lines;
+        match &deed.what {
+            What::Blind(blind) => said::append(blind, out),
+            What::Dns(dns) => said::append(dns, out),
+            What::Exec(exec) => said::append(exec, out),
+            What::Exit(exit) => said::append(exit, out),
+            What::File(_, file) => said::append(file, out),
+            What::Fork(fork) => said::append(fork, out),
+            What::Identity(identity) => said::append(identity, out),
+            What::Net(_, net) => said::append(net, out),
+            What::Ptrace(ptrace) => said::append(ptrace, out),
+            What::Signal(signal) => said::append(signal, out),
+            What::Stdio(stdio) => said::append(stdio, out),
+        }
         self.lines.extend_from_slice(b"}\n");
         self.write_out_if_full()
     }

@@ -10,6 +10,7 @@ mod said;
 
 use std::io;
 
+use crate::deeds::deed::Deed;
 use crate::dialog::Said;
 use crate::stream::Message;
 
@@ -48,6 +49,12 @@ pub trait Sink {
     /// # Errors
     /// As [`Self::message`].
     fn said(&mut self, said: &Said) -> io::Result<()>;
+
+    /// Prints what a process did.
+    ///
+    /// # Errors
+    /// As [`Self::message`].
+    fn deed(&mut self, deed: &Deed) -> io::Result<()>;
 
     /// Writes out what is buffered: called whenever no message waits.
     ///

@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 
 use super::Sink;
+use crate::deeds::deed::Deed;
 use crate::dialog::Said;
 use crate::stream::Message;
 
@@ -28,6 +29,10 @@ impl<W: Write> Sink for Raw<W> {
     }
 
     fn said(&mut self, _said: &Said) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn deed(&mut self, _deed: &Deed) -> io::Result<()> {
         Ok(())
     }
 

@@ -60,7 +60,7 @@ pub fn fields(said: &Said, out: &mut Vec<u8>) {
 }
 
 /// An object's fields, behind those of another one.
-fn append(fields: &impl Serialize, out: &mut Vec<u8>) {
+pub fn append(fields: &impl Serialize, out: &mut Vec<u8>) {
     let start = out.len();
     // What is ours has nothing that JSON cannot say.
     if serde_json::to_writer(&mut *out, fields).is_err() {

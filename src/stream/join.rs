@@ -163,12 +163,15 @@ impl Joiner {
                 conn.half.is_some()
             }
             Event::Exit(_) => true,
-            Event::Endpoint { .. }
+            Event::Act { .. }
+            | Event::Endpoint { .. }
             | Event::Handshake { .. }
             | Event::Hello { .. }
             | Event::Loader(_)
             | Event::Process(_)
-            | Event::Shutdown { .. } => false,
+            | Event::Shutdown { .. }
+            | Event::Stdio { .. }
+            | Event::Words { .. } => false,
         }
     }
 

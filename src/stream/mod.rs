@@ -232,7 +232,11 @@ impl Tracker {
                 }
             }
             Event::Exit(caller) => self.end_process(&caller, &[], out),
-            Event::Loader(_) | Event::Process(_) => {}
+            Event::Act { .. }
+            | Event::Loader(_)
+            | Event::Process(_)
+            | Event::Stdio { .. }
+            | Event::Words { .. } => {}
         }
     }
 

@@ -33,6 +33,7 @@ impl Direct {
             scope: Scope::Everybody,
             ring_bytes: 1 << 24,
             max_bytes: u64::MAX,
+            tells_acts: false,
         })
         .unwrap();
         let ring = Events::start(session.ring().unwrap()).unwrap();

@@ -392,6 +392,9 @@ fn item_asked(item: &Value, facts: &mut Facts) {
         "function_call_output" | "custom_tool_call_output" | "apply_patch_call_output" => {
             facts.results_before.push(string(&item["call_id"]));
         }
+        "tool_search_output" if item["execution"] == "client" => {
+            facts.results_before.push(string(&item["call_id"]));
+        }
         _ => {}
     }
 }
@@ -409,6 +412,9 @@ fn client_call(item: &Value) -> Option<ToolCall> {
                 either(&item["actions"], &item["operation"]),
             );
             Some((id, name, arguments.clone()))
+        }
+        "tool_search_call" if item["execution"] == "client" => {
+            Some((id, "tool_search".to_owned(), item["arguments"].clone()))
         }
         _ => None,
     }
@@ -443,6 +449,9 @@ fn response(body: &Value, status: u16, facts: &mut Facts) {
             | "image_generation_call") => {
                 said.server_calls
                     .push(kind.strip_suffix("_call").unwrap().to_owned());
+            }
+            "tool_search_call" if item["execution"] != "client" => {
+                said.server_calls.push("tool_search".to_owned());
             }
             _ => {}
         }

@@ -141,6 +141,7 @@ pub fn bench() -> Result<Bench> {
         scope: Scope::NOBODY,
         ring_bytes: 4096,
         max_bytes: 0,
+        tells_acts: false,
     })?;
     let samples = code::samples(arch);
     let first = code::first_instruction(arch);

@@ -32,6 +32,8 @@ impl Coverage<'_> {
             }
         }
         self.files.remove_misfits();
+        // If it fails, the next one tells.
+        let _ = self.files.session.tell_descriptors();
         if is_thorough && self.follows {
             self.find_unheard();
         }

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* What else processes do that matters: signals, debugging, other identities; what they say through their standard
+ * descriptors; and what they do unseen. */
+#pragma once
+
+/* Bytes through one of the first three descriptors, if it is a pipe or a socket of this machine. */
+static __noinline int tell_stdio(const struct process_key *process, __s32 fd, struct file *file,
+				 __u32 direction, const struct packet *packet)
+{
+	struct act_record *scratch;
+	struct descriptor *known;
+	struct outgoing out = {};
+	__u64 before, n;
+
+	if (!process || !file || !packet)
+		return 0;
+	n = packet->n;
+	known = find_descriptor(process->tgid, fd, file);
+	if (!known)
+		known = new_descriptor(process, fd, file, 0);
+	if (!known || known->sort != DESCRIPTOR_PIPE)
+		return 0;
+	before = known->bytes[direction & 1];
+	__sync_fetch_and_add(&known->bytes[direction & 1], n);
+	scratch = own_act(process, 0);
+	if (!scratch)
+		return 0;
+	out.header = scratch->header;
+	out.header.kind = KIND_STDIO;
+	out.header.direction = direction;
+	out.header.fd = fd;
+	out.header.offset = before;
+	out.header.call_len = n;
+	out.header.conn_ptr = known->id.ino;
+	out.buf = packet->buf;
+	out.left = &scratch->left;
+	scratch->left = before < STDIO_MAX ? STDIO_MAX - before : 0;
+	if (scratch->left > n)
+		scratch->left = n;
+	out.cut = n - scratch->left;
+	if (!scratch->left)
+		return 0;
+	if (use_bpf_loop) {
+		bpf_loop(STDIO_MAX / TIER_LARGE + 1, emit_chunk, &out, 0);
+	} else {
+		for (__u32 round = 0; round < STDIO_MAX / TIER_LARGE + 1; round++)
+			if (emit_chunk(round, &out))
+				break;
+	}
+	return 0;
+}
+
+static __noinline int tell_numbers(const struct process_key *process, __u16 act, __s64 result,
+				   __u64 first, __u64 second)
+{
+	struct act_record *record;
+
+	if (!process)
+		return 0;
+	record = own_act(process, act);
+	if (!record)
+		return 0;
+	record->act.result = result;
+	record->act.value[0] = first;
+	record->act.value[1] = second;
+	return tell_act(record);
+}
+
+/* Processes that do things which are not seen: told once for each way. */
+struct blind_key {
+	__u32 tgid;
+	__u32 by; /* enum agentsight_blind */
+	__u64 start_ns;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, struct blind_key);
+	__type(value, __u8);
+	__uint(max_entries, PROCESSES_MAX);
+} blind SEC(".maps");
+
+static __noinline int tell_blind(const struct process_key *process, __u32 by)
+{
+	struct blind_key key = { .by = by };
+	__u8 yes = 1;
+
+	if (!process)
+		return 0;
+	key.tgid = process->tgid;
+	key.start_ns = process->start_ns;
+	if (bpf_map_lookup_elem(&blind, &key))
+		return 0;
+	bpf_map_update_elem(&blind, &key, &yes, BPF_ANY);
+	return tell_numbers(process, ACT_BLIND, 0, by, 0);
+}
+
+static __noinline int tell_ids(const struct process_key *process, __s64 result)
+{
+	struct act_record *record;
+
+	if (!process)
+		return 0;
+	record = own_act(process, ACT_SET_ID);
+	if (!record)
+		return 0;
+	record->act.result = result;
+	fill_ids(&record->act, (void *)bpf_get_current_task());
+	return tell_act(record);
+}

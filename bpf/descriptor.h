@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * Descriptors through which processes that are followed write files or speak to others: how many bytes went through each
+ * since that was last told. Nothing is told of each write; what is told is never later than a second after it, and never
+ * after the descriptor's end.
+ *
+ * A descriptor is looked up by process and number, and believed only while the kernel has the same open file there:
+ * others may share a process's table, and close what it opened.
+ */
+#pragma once
+
+#define TELL_EACH_NS 1000000000ULL
+
+enum descriptor_sort {
+	DESCRIPTOR_FILE = 1,
+	DESCRIPTOR_SOCKET = 2,
+	DESCRIPTOR_PIPE = 3, /* standard ones only: pipes, and sockets of one machine */
+};
+
+/* What went through, and where a packet goes to or comes from if the program says so. */
+struct packet {
+	__u64 buf;
+	__u64 n;
+	__u64 address;
+	__u64 address_len;
+};
+
+struct descriptor_key {
+	__u32 tgid;
+	__s32 fd;
+};
+
+struct descriptor {
+	struct process_key process;
+	__u64 file; /* struct file */
+	struct file_id id;
+	__u64 bytes[2]; /* by direction; of files, since they were last told */
+	__u64 calls;
+	__u64 told_ns;
+	__u64 type; /* of a socket: type | protocol << 32 */
+	__u64 peer; /* the last address that was sent to, as a number */
+	struct socket_names names;
+	__u32 sort;
+	__u32 flags; /* enum agentsight_act_flag */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct descriptor_key);
+	__type(value, struct descriptor);
+	__uint(max_entries, DESCRIPTORS_MAX);
+} descriptors SEC(".maps");
+
+/* The highest number of a process's descriptors in that table. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, __u32);
+	__type(value, __u32);
+	__uint(max_entries, TRACKED_MAX);
+} highest SEC(".maps");
+
+/* Files that processes wrote that are followed. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, struct file_id);
+	__type(value, __u8);
+	__uint(max_entries, WRITTEN_MAX);
+} written SEC(".maps");
+
+static __always_inline bool is_written(const struct file_id *id)
+{
+	return bpf_map_lookup_elem(&written, id) != NULL;
+}
+
+static __always_inline void note_written(const struct file_id *id)
+{
+	__u8 yes = 1;
+
+	if (!bpf_map_lookup_elem(&written, id))
+		bpf_map_update_elem(&written, id, &yes, BPF_ANY);
+}
+
+/* Tells what went through a descriptor since that was last told. */
+static __noinline int tell_descriptor(__u32 user, struct descriptor *descriptor, __s32 fd,
+				      __u16 flags)
+{
+	struct act_record *record;
+	__u64 bytes[2];
+
+	if (!descriptor)
+		return 0;
+	record = new_act(user, descriptor->sort == DESCRIPTOR_FILE ? ACT_WRITTEN : ACT_FLOW);
+	if (!record)
+		return 0;
+	if (user == ACT_USER_PROCESS) {
+		fill_caller(&record->header, &descriptor->process);
+	} else {
+		record->header.ts_ns = bpf_ktime_get_boot_ns();
+		record->header.process_start = descriptor->process.start_ns;
+		record->header.pid = record->header.tid = descriptor->process.tgid;
+	}
+	record->header.fd = fd;
+	record->act.file = descriptor->id;
+	record->act.flags = descriptor->flags | flags;
+	bytes[0] = descriptor->bytes[0];
+	bytes[1] = descriptor->bytes[1];
+	if (descriptor->sort == DESCRIPTOR_FILE) {
+		record->act.value[0] = bytes[0];
+		record->act.value[1] = descriptor->calls;
+		/* Other threads write meanwhile. */
+		__sync_fetch_and_add(&descriptor->bytes[0], -bytes[0]);
+		__sync_fetch_and_add(&descriptor->calls, -record->act.value[1]);
+	} else {
+		record->act.value[0] = descriptor->type;
+		record->act.value[1] = descriptor->id.ino;
+		record->act.value[2] = bytes[0];
+		record->act.value[3] = bytes[1];
+		bpf_probe_read_kernel(record->texts, sizeof(descriptor->names), &descriptor->names);
+		end_text(record, 1, sizeof(descriptor->names), TEXT_PLAIN);
+	}
+	descriptor->told_ns = record->header.ts_ns;
+	return tell_act(record);
+}
+
+static __noinline int end_descriptor(__u32 tgid, __s32 fd)
+{
+	struct descriptor_key key = { .tgid = tgid, .fd = fd };
+	struct descriptor *known = bpf_map_lookup_elem(&descriptors, &key);
+
+	if (!known)
+		return 0;
+	tell_descriptor(ACT_USER_PROCESS, known, fd, ACT_FLAG_CLOSED);
+	bpf_map_delete_elem(&descriptors, &key);
+	return 1;
+}
+
+/* Descriptors from one number on. */
+struct descriptor_range {
+	__u32 tgid;
+	__u32 from;
+	__u32 to;
+	bool only_closed;
+};
+
+static long end_one(__u32 round, struct descriptor_range *range)
+{
+	struct descriptor_key key = { .tgid = range->tgid, .fd = range->from + round };
+	struct descriptor *known;
+
+	if (range->from + round > range->to)
+		return 1;
+	known = bpf_map_lookup_elem(&descriptors, &key);
+	if (known && (!range->only_closed || known->file != (__u64)file_of(key.fd)))
+		end_descriptor(key.tgid, key.fd);
+	return 0;
+}
+
+static __noinline int end_range(struct descriptor_range *range)
+{
+	__u32 *last;
+
+	if (!range)
+		return 0;
+	last = bpf_map_lookup_elem(&highest, &range->tgid);
+	if (!last)
+		return 0;
+	if (range->to > *last)
+		range->to = *last;
+	if (use_bpf_loop) {
+		bpf_loop(FDS_MAX, end_one, range, 0);
+	} else {
+		for (__u32 round = 0; round < FDS_MAX_UNROLLED; round++)
+			if (end_one(round, range))
+				break;
+	}
+	return 0;
+}
+
+/* The process has ended: so have its descriptors. */
+static __always_inline void end_descriptors(__u32 tgid)
+{
+	struct descriptor_range range = { .tgid = tgid, .to = ~0U };
+
+	end_range(&range);
+	bpf_map_delete_elem(&highest, &tgid);
+}
+
+/* It has begun another program, for which some were closed. */
+static __always_inline void end_closed_descriptors(__u32 tgid)
+{
+	struct descriptor_range range = { .tgid = tgid, .to = ~0U, .only_closed = true };
+
+	end_range(&range);
+}
+
+static __always_inline void note_highest(__u32 tgid, __u32 fd)
+{
+	__u32 *last = bpf_map_lookup_elem(&highest, &tgid);
+
+	if (!last)
+		bpf_map_update_elem(&highest, &tgid, &fd, BPF_ANY);
+	else if (*last < fd)
+		*last = fd;
+}
+
+static __always_inline __u32 sort_of(struct file *file, __s32 fd, __u16 mode)
+{
+	struct socket *socket;
+	__u16 family;
+
+	if ((mode & S_IFMT) == S_IFREG)
+		return DESCRIPTOR_FILE;
+	if ((mode & S_IFMT) == S_IFIFO)
+		return fd < 3 ? DESCRIPTOR_PIPE : 0;
+	if ((mode & S_IFMT) != S_IFSOCK)
+		return 0;
+	socket = BPF_CORE_READ(file, private_data);
+	family = BPF_CORE_READ(socket, sk, __sk_common.skc_family);
+	if (family == AF_UNIX && fd < 3)
+		return DESCRIPTOR_PIPE;
+	return DESCRIPTOR_SOCKET;
+}
+
+static __always_inline void note_socket(struct descriptor *descriptor, struct file *file)
+{
+	struct socket *socket = BPF_CORE_READ(file, private_data);
+	struct sock *sock = BPF_CORE_READ(socket, sk);
+
+	descriptor->type = pair(BPF_CORE_READ(sock, sk_type),
+				BPF_CORE_READ(sock, sk_protocol) |
+					(__u32)BPF_CORE_READ(sock, __sk_common.skc_family) << 16);
+	fill_addresses(&descriptor->names, sock);
+	descriptor->names.inode = descriptor->id.ino;
+}
+
+/* Makes an entry for an open file of the process that runs. */
+static __noinline struct descriptor *new_descriptor(const struct process_key *process, __s32 fd,
+						    struct file *file, __u32 flags)
+{
+	struct descriptor_key key = { .fd = fd };
+	struct descriptor fresh = { .flags = flags };
+
+	if (!process || !file)
+		return NULL;
+	key.tgid = process->tgid;
+	fresh.process = *process;
+	fresh.file = (__u64)file;
+	fresh.told_ns = bpf_ktime_get_boot_ns();
+	identify_file(file, &fresh.id);
+	fresh.sort = sort_of(file, fd, BPF_CORE_READ(file, f_inode, i_mode));
+	if (!fresh.sort)
+		return NULL;
+	if (fresh.sort == DESCRIPTOR_SOCKET)
+		note_socket(&fresh, file);
+	if (bpf_map_update_elem(&descriptors, &key, &fresh, BPF_ANY)) {
+		count(COUNT_DESCRIPTORS_FULL, 1);
+		return NULL;
+	}
+	note_highest(key.tgid, fd);
+	return bpf_map_lookup_elem(&descriptors, &key);
+}
+
+/* The entry, if it is still of this open file; what it was of before is told. */
+static __always_inline struct descriptor *find_descriptor(__u32 tgid, __s32 fd, struct file *file)
+{
+	struct descriptor_key key = { .tgid = tgid, .fd = fd };
+	struct descriptor *known = bpf_map_lookup_elem(&descriptors, &key);
+
+	if (known && known->file != (__u64)file) {
+		end_descriptor(tgid, fd);
+		known = NULL;
+	}
+	return known;
+}
+
+/* Run by user space each second over `descriptors`: tells what nobody has told for a while. */
+SEC("iter/bpf_map_elem")
+int sweep_descriptors(struct bpf_iter__bpf_map_elem *ctx)
+{
+	struct descriptor_key *at = ctx->key, key;
+	struct descriptor *known;
+
+	if (!at)
+		return 0;
+	key = *at;
+	known = bpf_map_lookup_elem(&descriptors, &key);
+	if (known && known->sort == DESCRIPTOR_FILE && known->calls)
+		tell_descriptor(ACT_USER_SWEEP, known, key.fd, 0);
+	return 0;
+}

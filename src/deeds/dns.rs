@@ -1,0 +1,75 @@
+//! Messages of the domain name system.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use simple_dns::rdata::RData;
+use simple_dns::{Packet, QTYPE, RCODE, TYPE};
+
+use super::deed::{Answer, Dns, Question};
+
+/// Questions and answers that are told of one message.
+const TOLD_MAX: usize = 64;
+
+/// Reads a message. Beside it, addresses with the name that was asked for.
+pub fn read(bytes: &[u8], is_answer: bool) -> Option<(Dns, Vec<(IpAddr, String)>)> {
+    let packet = Packet::parse(bytes).ok()?;
+    let questions: Vec<_> = packet.questions.iter().take(TOLD_MAX).map(question).collect();
+    let asked = questions.first().map(|question| question.name.clone());
+    let answers: Vec<_> = packet.answers.iter().take(TOLD_MAX).collect();
+    let addresses = answers.iter().filter_map(|answer| {
+        let name = asked.clone().unwrap_or_else(|| answer.name.to_string());
+        Some((address(&answer.rdata)?, name))
+    });
+    let addresses = addresses.collect();
+    let dns = Dns {
+        direction: if is_answer { "read" } else { "write" },
+        id: packet.id(),
+        server: None,
+        questions,
+        answers: answers
+            .iter()
+            .map(|answer| Answer {
+                name: answer.name.to_string(),
+                kind: kind(answer.rdata.type_code()),
+                value: value(&answer.rdata),
+            })
+            .collect(),
+        error: match packet.rcode() {
+            RCODE::NoError => None,
+            other => Some(format!("{other:?}")),
+        },
+    };
+    Some((dns, addresses))
+}
+
+fn question(question: &simple_dns::Question<'_>) -> Question {
+    Question {
+        name: question.qname.to_string(),
+        kind: match question.qtype {
+            QTYPE::TYPE(of) => kind(of),
+            other => format!("{other:?}"),
+        },
+    }
+}
+
+fn kind(of: TYPE) -> String {
+    match of {
+        TYPE::Unknown(number) => format!("TYPE{number}"),
+        known => format!("{known:?}"),
+    }
+}
+
+fn address(data: &RData<'_>) -> Option<IpAddr> {
+    match data {
+        RData::A(a) => Some(Ipv4Addr::from(a.address).into()),
+        RData::AAAA(a) => Some(Ipv6Addr::from(a.address).into()),
+        _ => None,
+    }
+}
+
+fn value(data: &RData<'_>) -> Option<String> {
+    match data {
+        RData::CNAME(name) => Some(name.0.to_string()),
+        other => address(other).map(|address| address.to_string()),
+    }
+}
