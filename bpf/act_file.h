@@ -203,8 +203,9 @@ static __noinline int file_opened(const struct process_key *process, struct file
 	if (mode & (FMODE_WRITE | FMODE_CREATED)) {
 		if (is_sink(file, kind))
 			return 0;
+		/* Another thread may have closed it, and has not come to its return. */
+		end_others(process->tgid, fd, 0);
 		tell_open(process, file, fd, 0);
-		find_descriptor(process->tgid, fd, NULL);
 		if ((kind & S_IFMT) == S_IFREG)
 			new_descriptor(process, fd, file, 0);
 		return 0;

@@ -115,13 +115,17 @@ static __noinline int socket_connects(const struct process_key *process, __s32 f
 	struct file *file = file_of(fd);
 	struct sock *sock = file ? sock_of_file(file) : NULL;
 	__u64 key = (__u64)sock;
+	struct descriptor *known;
 
 	if (!process || !sock)
 		return 0;
-	find_descriptor(process->tgid, fd, NULL);
 	if (result && result != -EINPROGRESS)
 		return 0;
-	new_descriptor(process, fd, file, 0);
+	known = find_descriptor(process->tgid, fd, file);
+	if (known)
+		fill_addresses(&known->names, sock);
+	else
+		new_descriptor(process, fd, file, 0);
 	if (!result)
 		return 0;
 	who.process = *process;

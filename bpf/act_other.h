@@ -36,8 +36,7 @@ static __noinline int tell_stdio(const struct process_key *process, __s32 fd, st
 	out.left = &scratch->left;
 	scratch->left = before < STDIO_MAX ? STDIO_MAX - before : 0;
 	if (scratch->left > n)
-		scratch->left = n;
-	out.cut = n - scratch->left;
+		scratch->left = n; /* what is beyond is told when the descriptor is closed */
 	if (!scratch->left)
 		return 0;
 	if (use_bpf_loop) {

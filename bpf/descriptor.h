@@ -4,8 +4,7 @@
  * since that was last told. Nothing is told of each write; what is told is never later than a second after it, and never
  * after the descriptor's end.
  *
- * A descriptor is looked up by process and number, and believed only while the kernel has the same open file there:
- * others may share a process's table, and close what it opened.
+ * A descriptor is known by process, number and open file: others may share a process's table, and close what it opened.
  */
 #pragma once
 
@@ -25,14 +24,16 @@ struct packet {
 	__u64 address_len;
 };
 
+/* Which open file is behind a number. The file is in it: a number is another one's as soon as it is closed, and threads
+ * come to the ends of their calls in any order. */
 struct descriptor_key {
 	__u32 tgid;
 	__s32 fd;
+	__u64 file; /* struct file */
 };
 
 struct descriptor {
 	struct process_key process;
-	__u64 file; /* struct file */
 	struct file_id id;
 	__u64 bytes[2]; /* by direction; of files, since they were last told */
 	__u64 calls;
@@ -50,6 +51,27 @@ struct {
 	__type(value, struct descriptor);
 	__uint(max_entries, DESCRIPTORS_MAX);
 } descriptors SEC(".maps");
+
+/* The open file that was last seen behind a number. */
+struct number_key {
+	__u32 tgid;
+	__s32 fd;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct number_key);
+	__type(value, __u64);
+	__uint(max_entries, DESCRIPTORS_MAX);
+} numbers SEC(".maps");
+
+/* What is told and gone, while it is told. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct descriptor);
+	__uint(max_entries, 1);
+} taken SEC(".maps");
 
 /* The highest number of a process's descriptors in that table. */
 struct {
@@ -122,16 +144,34 @@ static __noinline int tell_descriptor(__u32 user, struct descriptor *descriptor,
 	return tell_act(record);
 }
 
-static __noinline int end_descriptor(__u32 tgid, __s32 fd)
+/* The last word on a descriptor. Whoever deletes it tells it, and nobody else. */
+static __noinline int end_descriptor(__u32 tgid, __s32 fd, __u64 file)
 {
-	struct descriptor_key key = { .tgid = tgid, .fd = fd };
-	struct descriptor *known = bpf_map_lookup_elem(&descriptors, &key);
+	struct descriptor_key key = { .tgid = tgid, .fd = fd, .file = file };
+	struct descriptor *known = bpf_map_lookup_elem(&descriptors, &key), *copy;
+	__u32 zero = 0;
 
-	if (!known)
+	copy = bpf_map_lookup_elem(&taken, &zero);
+	if (!known || !copy)
 		return 0;
-	tell_descriptor(ACT_USER_PROCESS, known, fd, ACT_FLAG_CLOSED);
-	bpf_map_delete_elem(&descriptors, &key);
-	return 1;
+	*copy = *known;
+	if (!bpf_map_delete_elem(&descriptors, &key))
+		tell_descriptor(ACT_USER_PROCESS, copy, fd, ACT_FLAG_CLOSED);
+	return 0;
+}
+
+/* What was behind this number is not there any more, unless it is `file`. */
+static __noinline int end_others(__u32 tgid, __s32 fd, __u64 file)
+{
+	struct number_key key = { .tgid = tgid, .fd = fd };
+	__u64 *known = bpf_map_lookup_elem(&numbers, &key), old;
+
+	if (!known || *known == file)
+		return 0;
+	old = *known;
+	bpf_map_delete_elem(&numbers, &key);
+	end_descriptor(tgid, fd, old);
+	return 0;
 }
 
 /* Descriptors from one number on. */
@@ -144,14 +184,11 @@ struct descriptor_range {
 
 static long end_one(__u32 round, struct descriptor_range *range)
 {
-	struct descriptor_key key = { .tgid = range->tgid, .fd = range->from + round };
-	struct descriptor *known;
+	__s32 fd = range->from + round;
 
 	if (range->from + round > range->to)
 		return 1;
-	known = bpf_map_lookup_elem(&descriptors, &key);
-	if (known && (!range->only_closed || known->file != (__u64)file_of(key.fd)))
-		end_descriptor(key.tgid, key.fd);
+	end_others(range->tgid, fd, range->only_closed ? (__u64)file_of(fd) : 0);
 	return 0;
 }
 
@@ -237,14 +274,14 @@ static __always_inline void note_socket(struct descriptor *descriptor, struct fi
 static __noinline struct descriptor *new_descriptor(const struct process_key *process, __s32 fd,
 						    struct file *file, __u32 flags)
 {
-	struct descriptor_key key = { .fd = fd };
+	struct descriptor_key key = { .fd = fd, .file = (__u64)file };
+	struct number_key number = { .fd = fd };
 	struct descriptor fresh = { .flags = flags };
 
 	if (!process || !file)
 		return NULL;
-	key.tgid = process->tgid;
+	number.tgid = key.tgid = process->tgid;
 	fresh.process = *process;
-	fresh.file = (__u64)file;
 	fresh.told_ns = bpf_ktime_get_boot_ns();
 	identify_file(file, &fresh.id);
 	fresh.sort = sort_of(file, fd, BPF_CORE_READ(file, f_inode, i_mode));
@@ -252,7 +289,8 @@ static __noinline struct descriptor *new_descriptor(const struct process_key *pr
 		return NULL;
 	if (fresh.sort == DESCRIPTOR_SOCKET)
 		note_socket(&fresh, file);
-	if (bpf_map_update_elem(&descriptors, &key, &fresh, BPF_ANY)) {
+	if (bpf_map_update_elem(&descriptors, &key, &fresh, BPF_ANY) ||
+	    bpf_map_update_elem(&numbers, &number, &key.file, BPF_ANY)) {
 		count(COUNT_DESCRIPTORS_FULL, 1);
 		return NULL;
 	}
@@ -260,17 +298,13 @@ static __noinline struct descriptor *new_descriptor(const struct process_key *pr
 	return bpf_map_lookup_elem(&descriptors, &key);
 }
 
-/* The entry, if it is still of this open file; what it was of before is told. */
+/* The entry of this open file, if there is one; what was behind the number before is told. */
 static __always_inline struct descriptor *find_descriptor(__u32 tgid, __s32 fd, struct file *file)
 {
-	struct descriptor_key key = { .tgid = tgid, .fd = fd };
-	struct descriptor *known = bpf_map_lookup_elem(&descriptors, &key);
+	struct descriptor_key key = { .tgid = tgid, .fd = fd, .file = (__u64)file };
 
-	if (known && known->file != (__u64)file) {
-		end_descriptor(tgid, fd);
-		known = NULL;
-	}
-	return known;
+	end_others(tgid, fd, key.file);
+	return bpf_map_lookup_elem(&descriptors, &key);
 }
 
 /* Run by user space each second over `descriptors`: tells what nobody has told for a while. */

@@ -519,18 +519,20 @@ int BPF_PROG(call_that_closes, struct pt_regs *regs, long result)
 	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
 	__u32 number = SYSCALL_NUMBER(regs);
 	struct descriptor_range range = { .tgid = tgid };
+	__s32 fd;
 
 	if (number == NR_CLOSE) {
 		/* Closed even if that tells an error, but for a number that is none (close(2)). */
-		end_descriptor(tgid, syscall_argument(regs, 1));
+		fd = syscall_argument(regs, 1);
+		end_others(tgid, fd, (__u64)file_of(fd));
 	} else if (number == NR_CLOSE_RANGE) {
 		range.from = syscall_argument(regs, 1);
 		range.to = syscall_argument(regs, 2);
 		range.only_closed = true;
 		if (!result)
 			end_range(&range);
-	} else if (result >= 0 && syscall_argument(regs, 1) != syscall_argument(regs, 2)) {
-		end_descriptor(tgid, result);
+	} else if (result >= 0) {
+		end_others(tgid, result, (__u64)file_of(result));
 	}
 	return 0;
 }
@@ -559,7 +561,7 @@ int BPF_PROG(call_on_socket, struct pt_regs *regs, long result)
 	} else if (result >= 0) {
 		tell_socket_call(&process, ACT_ACCEPT, result, result, &named);
 		file = file_of(result);
-		find_descriptor(process.tgid, result, NULL);
+		end_others(process.tgid, result, 0);
 		if (file)
 			new_descriptor(&process, result, file, 0);
 	}

@@ -191,6 +191,8 @@ int process_execed(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	if (only_tracked && !is_kept(find_tracked(&process)) && !consider(task, facts, path)) {
 		untrack(&process);
+		if (tells_acts)
+			end_descriptors(process.tgid);
 		return 0;
 	}
 	tell_process(task, facts, KIND_EXEC, path);

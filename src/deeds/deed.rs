@@ -114,7 +114,10 @@ pub struct Exec {
     /// What was asked for, as it was written.
     pub filename: String,
     /// The executable.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "super::path_text")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "super::path_text"
+    )]
     pub exe: Option<Path>,
     /// The executable.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -123,7 +126,10 @@ pub struct Exec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interpreter: Option<String>,
     /// The file that the interpreter reads.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "super::path_text")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "super::path_text"
+    )]
     pub script: Option<Path>,
     /// Arguments, the program's name first.
     pub args: Vec<String>,
@@ -131,7 +137,10 @@ pub struct Exec {
     #[serde(skip_serializing_if = "super::is_zero")]
     pub args_missing: u64,
     /// Where it runs.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "super::path_text")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "super::path_text"
+    )]
     pub cwd: Option<Path>,
     /// Who.
     #[serde(flatten)]
@@ -242,7 +251,7 @@ pub struct File {
     #[serde(flatten)]
     pub inode: Option<Inode>,
     /// The other place: where it goes to, or what the new link is.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "super::path_text")]
+    #[serde(flatten, serialize_with = "super::path::other")]
     pub to: Option<Path>,
     /// What a symbolic link says.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -13,7 +13,12 @@ const TOLD_MAX: usize = 64;
 /// Reads a message. Beside it, addresses with the name that was asked for.
 pub fn read(bytes: &[u8], is_answer: bool) -> Option<(Dns, Vec<(IpAddr, String)>)> {
     let packet = Packet::parse(bytes).ok()?;
-    let questions: Vec<_> = packet.questions.iter().take(TOLD_MAX).map(question).collect();
+    let questions: Vec<_> = packet
+        .questions
+        .iter()
+        .take(TOLD_MAX)
+        .map(question)
+        .collect();
     let asked = questions.first().map(|question| question.name.clone());
     let answers: Vec<_> = packet.answers.iter().take(TOLD_MAX).collect();
     let addresses = answers.iter().filter_map(|answer| {

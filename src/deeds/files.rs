@@ -8,6 +8,7 @@ use super::{keep, numbers};
 use crate::bytes::{Endian, Reader};
 use crate::event::ProcessId;
 use crate::event::act::{Act, ActKind};
+use crate::event::process::FileId;
 
 /// `include/uapi/asm-generic/fcntl.h`
 const FLAGS: [(u64, &str); 9] = [
@@ -28,16 +29,19 @@ const PERMISSIONS: u64 = 0o7777;
 /// As chown(2) has it for an owner that stays.
 const STAYS: u32 = u32::MAX;
 
+/// A number is another file's as soon as it is closed, and threads come to the ends of their calls in any order.
+type Descriptor = (ProcessId, i32, FileId);
+
 /// Files that are open for writing.
 #[derive(Default)]
 pub struct Files {
-    open: HashMap<(ProcessId, i32), Path>,
+    open: HashMap<Descriptor, Path>,
     /// How many there are of a process, so that its end costs what it left.
     of: HashMap<ProcessId, u32>,
 }
 
 impl Files {
-    pub fn what(&mut self, process: ProcessId, act: &Act<'_>) -> What {
+    pub fn what(&mut self, process: ProcessId, act: &Act<'_>) -> Option<What> {
         let (kind, file) = match act.kind {
             ActKind::Open => (FileKind::Open, self.opened(process, act)),
             ActKind::Written => (FileKind::Write, self.written(process, act)),
@@ -55,12 +59,14 @@ impl Files {
             ActKind::Memfd => (FileKind::Memfd, memory(act)),
             _ => (FileKind::Unlink, one(act)),
         };
-        What::File(kind, Box::new(file))
+        // Its end was of interest here alone.
+        let is_nothing = kind == FileKind::Write && file.bytes == Some(0);
+        (!is_nothing).then(|| What::File(kind, Box::new(file)))
     }
 
     pub fn forget(&mut self, process: ProcessId) {
         if self.of.remove(&process).is_some() {
-            self.open.retain(|(owner, _), _| *owner != process);
+            self.open.retain(|(owner, ..), _| *owner != process);
         }
     }
 
@@ -71,27 +77,28 @@ impl Files {
             return file;
         }
         file.fd = act.fd;
-        file.created = act.has_created();
         file.inherited = act.flags.is_inherited();
+        file.created = act.has_created() && !file.inherited;
         file.was_written = act.flags.was_written();
         file.watched = act.flags.is_watched();
         if act.is_writable()
             && let (Some(fd), Some(path)) = (act.fd, &file.path)
         {
-            if !self.open.contains_key(&(process, fd)) {
+            let key = (process, fd, act.file);
+            if !self.open.contains_key(&key) {
                 *self.of.entry(process).or_default() += 1;
             }
-            keep(&mut self.open, (process, fd), path.clone());
+            keep(&mut self.open, key, path.clone());
         }
         file
     }
 
     fn written(&mut self, process: ProcessId, act: &Act<'_>) -> File {
-        let fd = act.fd.unwrap_or(-1);
+        let key = (process, act.fd.unwrap_or(-1), act.file);
         let is_closed = act.flags.is_closed();
         let path = match is_closed {
-            true => self.open.remove(&(process, fd)),
-            false => self.open.get(&(process, fd)).cloned(),
+            true => self.open.remove(&key),
+            false => self.open.get(&key).cloned(),
         };
         if is_closed
             && path.is_some()
@@ -133,7 +140,9 @@ fn flags(flags: u64) -> Vec<&'static str> {
         _ => "read-write",
     };
     let named = FLAGS.iter().filter(|(bit, _)| flags & bit != 0);
-    std::iter::once(access).chain(named.map(|(_, name)| *name)).collect()
+    std::iter::once(access)
+        .chain(named.map(|(_, name)| *name))
+        .collect()
 }
 
 /// The place that the first two texts name: walked, or given and where it starts from.
@@ -142,9 +151,7 @@ fn place(act: &Act<'_>, first: usize) -> Option<Path> {
     let text = act.text(first);
     let base = act.text(first + 1);
     match text {
-        Some(text) if text.reach() == Some(Reach::Given) => {
-            Some(Path::given(&text, base.as_ref()))
-        }
+        Some(text) if text.reach() == Some(Reach::Given) => Some(Path::given(&text, base.as_ref())),
         Some(text) => Some(Path::walked(&text)),
         // An empty path: the descriptor's own file.
         None => base.map(|base| Path::walked(&base)),

@@ -107,7 +107,8 @@ impl Deeds {
             | ActKind::Chmod
             | ActKind::Chown
             | ActKind::Mmap
-            | ActKind::Memfd => self.files.what(caller.process, act),
+            | ActKind::Memfd => self.files.what(caller.process, act)?,
+            ActKind::Flow if network::is_pipe(act) => What::Stdio(stdio::untold(act)?),
             ActKind::Connect
             | ActKind::Bind
             | ActKind::Listen

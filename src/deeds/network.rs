@@ -68,7 +68,10 @@ impl Network {
 
     /// What was asked for is the other side, but for those who name themselves.
     fn address(&self, net: &mut Net, kind: NetKind, names: &SocketNames, asked: Option<Address>) {
-        net.local = names.local.filter(is_set).map(|address| address.to_string());
+        net.local = names
+            .local
+            .filter(is_set)
+            .map(|address| address.to_string());
         let asked_text = asked.as_ref().map(Address::text);
         if kind == NetKind::Bind {
             net.local = net.local.take().or(asked_text);
@@ -95,6 +98,11 @@ impl Network {
         }
         Some(Dns { server, ..told })
     }
+}
+
+/// Pipes are counted like sockets, which have a type.
+pub fn is_pipe(act: &Act<'_>) -> bool {
+    act.value[0] == 0
 }
 
 fn is_set(address: &SocketAddr) -> bool {
@@ -135,7 +143,10 @@ fn unix_name(name: &[u8]) -> Option<String> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     match name {
         [] => None,
-        [0, rest @ ..] => Some(format!("@{}", text(rest.strip_suffix(b"\0").unwrap_or(rest)))),
+        [0, rest @ ..] => Some(format!(
+            "@{}",
+            text(rest.strip_suffix(b"\0").unwrap_or(rest))
+        )),
         path => path.split(|byte| *byte == 0).next().map(text),
     }
 }

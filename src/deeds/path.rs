@@ -88,7 +88,10 @@ impl Path {
 
     /// Its last name.
     pub fn name(&self) -> &[u8] {
-        self.bytes.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
+        self.bytes
+            .rsplit(|byte| *byte == b'/')
+            .next()
+            .unwrap_or_default()
     }
 }
 
@@ -131,6 +134,18 @@ impl Serialize for Path {
         }
         map.end()
     }
+}
+
+/// The other place of an act: `to`, and if that is no text `to_b64`.
+pub fn other<S: Serializer>(path: &Option<Path>, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(None)?;
+    if let Some(path) = path {
+        map.serialize_entry("to", &path.text())?;
+        if std::str::from_utf8(&path.bytes).is_err() {
+            map.serialize_entry("to_b64", &super::base64(&path.bytes))?;
+        }
+    }
+    map.end()
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::event::ProcessId;
 use crate::event::act::{Act, Words};
 
 /// Variables whose values change what a program loads or runs, or where it sends things.
-const TOLD: [&str; 24] = [
+const TOLD: [&str; 22] = [
     "BASH_ENV",
     "DYLD_INSERT_LIBRARIES",
     "ENV",
@@ -24,10 +24,8 @@ const TOLD: [&str; 24] = [
     "NODE_EXTRA_CA_CERTS",
     "NODE_OPTIONS",
     "NODE_TLS_REJECT_UNAUTHORIZED",
-    "PATH",
     "PERL5OPT",
     "PROMPT_COMMAND",
-    "PWD",
     "PYTHONHOME",
     "PYTHONPATH",
     "PYTHONSTARTUP",
@@ -39,7 +37,8 @@ const TOLD: [&str; 24] = [
 
 /// Whether a variable's value is told.
 pub fn is_told(name: &[u8]) -> bool {
-    TOLD.binary_search_by(|told| told.as_bytes().cmp(name)).is_ok()
+    TOLD.binary_search_by(|told| told.as_bytes().cmp(name))
+        .is_ok()
 }
 
 /// What has come of the words of a program that has not begun yet.
@@ -107,7 +106,9 @@ impl Programs {
         let filename = act.text(2);
         let cwd = act.text(1);
         let interpreter = act.text(3);
-        let given = filename.as_ref().map(|name| Path::given(name, cwd.as_ref()));
+        let given = filename
+            .as_ref()
+            .map(|name| Path::given(name, cwd.as_ref()));
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Exec {
             filename: filename.map(|name| text(name.raw())).unwrap_or_default(),

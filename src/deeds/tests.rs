@@ -4,6 +4,10 @@ use super::*;
 
 #[test]
 fn variables_are_in_order() {
-    assert!(is_variable_told(b"LD_PRELOAD") && is_variable_told(b"ZDOTDIR") && is_variable_told(b"BASH_ENV"));
+    assert!(
+        is_variable_told(b"LD_PRELOAD")
+            && is_variable_told(b"ZDOTDIR")
+            && is_variable_told(b"BASH_ENV")
+    );
     assert!(!is_variable_told(b"OPENAI_API_KEY"));
 }

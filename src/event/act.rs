@@ -256,7 +256,12 @@ impl<'b> Act<'b> {
     /// One of its texts, counted from 0.
     pub fn text(&self, index: usize) -> Option<Text<'_>> {
         let form = *self.forms.get(index)?;
-        let before: usize = self.lens.get(..index)?.iter().map(|len| usize::from(*len)).sum();
+        let before: usize = self
+            .lens
+            .get(..index)?
+            .iter()
+            .map(|len| usize::from(*len))
+            .sum();
         let len = usize::from(*self.lens.get(index)?);
         let bytes = self.payload.get(before..before + len)?;
         (form & TEXT_FORM != 0).then_some(Text { bytes, form })

@@ -4,10 +4,10 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
+use super::act::{ACT_LEN, Act, Stdio, Words};
 #[cfg(all(test, feature = "bpf"))]
 use super::process::Property;
 use super::process::{Facts, FileId, Sighted, Sighting};
-use super::act::{Act, Stdio, Words};
 use super::{
     Caller, Comm, Conn, ConnId, Data, Direction, Event, Hello, Missing, ProcessId, Role,
     SocketNames, Thread, Trust,
@@ -379,6 +379,30 @@ pub fn plaintext(record: &mut [u8]) -> Option<(ConnId, Direction, u64, &mut [u8]
         header.offset,
         payload,
     ))
+}
+
+/// What a record holds beside plaintext that may have secrets in it.
+pub enum Beside<'r> {
+    /// Arguments of a program, or a part of them, or bytes through a pipe.
+    Text(&'r mut [u8]),
+    /// Variables of a program's environment, or a part of them.
+    Environment(&'r mut [u8]),
+}
+
+/// Texts that are not plaintext.
+pub fn beside(record: &mut [u8]) -> Option<Beside<'_>> {
+    let (header, payload) = record.split_at_mut_checked(HEADER_LEN)?;
+    let header = Header::read(&mut Reader::new(header, Endian::NATIVE))?;
+    if header.has(FLAG_QUEUE_FULL) {
+        return None;
+    }
+    let payload = payload.get_mut(..header.len as usize)?;
+    match header.kind {
+        KIND_WORDS if header.direction() == Direction::Read => Some(Beside::Environment(payload)),
+        KIND_WORDS | KIND_STDIO => Some(Beside::Text(payload)),
+        KIND_ACT => Some(Beside::Text(payload.get_mut(ACT_LEN..)?)),
+        _ => None,
+    }
 }
 
 /// The stream of which a record tells the end.

@@ -9,8 +9,8 @@ mod view;
 use std::io;
 use std::sync::Arc;
 
-use crate::deeds::Deeds;
 use crate::deeds::deed::Deed;
+use crate::deeds::{self, Deeds};
 use crate::dialog::What;
 use crate::error::{Context, Result};
 use crate::event::block::Block;
@@ -293,7 +293,8 @@ impl Output {
         let Some(deed) = self.deeds.push(event) else {
             return Ok(());
         };
-        if let Some(info) = self.processes.introduce_to(deed.process) {
+        let begins = matches!(deed.what, deeds::deed::What::Exec(_));
+        if let Some(info) = self.processes.introduce_to(deed.process, begins) {
             self.printer.print(&mut vec![info])?;
         }
         self.printer.deed(deed)
@@ -391,6 +392,7 @@ impl Output {
     pub fn summary(&self) -> Summary {
         let masked = self.printer.redactor.as_ref().map_or(0, Redactor::masked);
         Summary {
+            deeds: self.deeds.count(),
             totals: self.tracker.totals().clone(),
             dialogs: self.printer.viewer.dialogs().counts(),
             senseless: self

@@ -16,12 +16,15 @@ const PROCESSES_MAX: usize = 65536;
 pub struct Processes {
     waiting: HashMap<ProcessId, Arc<ProcessInfo>>,
     speaking: HashSet<ProcessId>,
+    /// What they run was told when it began: nothing but a container is news.
+    begun: HashSet<ProcessId>,
 }
 
 impl Processes {
     /// What is known of a process, now or anew: told at once if it has spoken, else when it does.
     pub fn learn(&mut self, info: &Arc<ProcessInfo>) -> Option<Message<'static>> {
-        if self.speaking.contains(&info.process) {
+        let is_news = info.container.is_some() || !self.begun.contains(&info.process);
+        if self.speaking.contains(&info.process) && is_news {
             return Some(Message::Process(Arc::clone(info)));
         }
         if self.waiting.len() < PROCESSES_MAX {
@@ -49,10 +52,17 @@ impl Processes {
         *messages = out;
     }
 
-    /// What is known of a process that does something, if it was not told yet.
-    pub fn introduce_to(&mut self, process: ProcessId) -> Option<Message<'static>> {
+    /// What is known of a process that does something, if it was not told yet. `begins`: it begins a program.
+    pub fn introduce_to(&mut self, process: ProcessId, begins: bool) -> Option<Message<'static>> {
+        if begins && self.begun.len() < PROCESSES_MAX {
+            self.begun.insert(process);
+        }
         if self.speaking.len() < PROCESSES_MAX {
             self.speaking.insert(process);
+        }
+        let info = self.waiting.get(&process)?;
+        if info.container.is_none() && self.begun.contains(&process) {
+            return None;
         }
         self.waiting.remove(&process).map(Message::Process)
     }
@@ -61,5 +71,6 @@ impl Processes {
     pub fn forget(&mut self, process: ProcessId) {
         self.waiting.remove(&process);
         self.speaking.remove(&process);
+        self.begun.remove(&process);
     }
 }

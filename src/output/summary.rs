@@ -10,6 +10,8 @@ use crate::stream::{Cause, Totals};
 /// What a run captured and what it lost.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
+    /// What processes did: things told.
+    pub deeds: u64,
     /// From the streams.
     pub totals: Totals,
     /// Exchanges and calls, where they were decoded.
@@ -59,6 +61,9 @@ impl fmt::Display for Summary {
             "captured: {} events on {} connections, {written} B written, {read} B read",
             self.totals.events, self.totals.connections
         )?;
+        if self.deeds > 0 {
+            writeln!(f, "seen: {} things that processes did", self.deeds)?;
+        }
         if self.totals.joined > 0 {
             writeln!(
                 f,
@@ -255,6 +260,15 @@ impl Losses {
             (Cause::GuardUnknown, grown(Counter::GuardUnknownBytes), 0),
             (Cause::BadResult, 0, grown(Counter::BadResult)),
             (Cause::ProcessTableFull, 0, grown(Counter::ProcessFull)),
+            (Cause::LostFileActs, 0, grown(Counter::LostFileActs)),
+            (Cause::LostNetworkActs, 0, grown(Counter::LostNetworkActs)),
+            (Cause::LostProcessActs, 0, grown(Counter::LostProcessActs)),
+            (Cause::LostStdio, grown(Counter::LostStdioBytes), 0),
+            (
+                Cause::DescriptorTableFull,
+                0,
+                grown(Counter::DescriptorsFull),
+            ),
             (Cause::Undecodable, 0, bad),
         ];
         losses

@@ -15,9 +15,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::deeds::is_variable_told;
 use crate::event::block::Block;
 use crate::event::frame::End;
 use crate::event::process::ProcessInfo;
+use crate::event::wire::Beside;
 use crate::event::{ConnId, Direction, wire};
 use crate::proto::coding::Decoding;
 use crate::proto::http2::Literals;
@@ -65,6 +67,8 @@ impl Mask {
         block.change(|record| {
             if let Some((conn, direction, offset, bytes)) = wire::plaintext(record) {
                 self.data(conn, direction, offset, bytes);
+            } else if let Some(beside) = wire::beside(record) {
+                self.eye.beside(beside);
             } else if let Some(conn) = wire::closed(record) {
                 self.forget(conn);
             }
@@ -105,6 +109,20 @@ impl Mask {
     }
 }
 
+/// Leaves the names of variables, and the values of those that are told: the others become zeros, which are words of no
+/// length. A value that began in the piece before has no name here, and goes.
+fn keep_told(environment: &mut [u8]) {
+    for variable in environment.split_mut(|byte| *byte == 0) {
+        let equals = variable.iter().position(|byte| *byte == b'=');
+        let name = equals.and_then(|equals| variable.get(..equals));
+        if name.is_some_and(is_variable_told) {
+            continue;
+        }
+        let value = equals.map_or(0, |equals| equals + 1);
+        variable.get_mut(value..).unwrap_or_default().fill(0);
+    }
+}
+
 impl Eye {
     fn text(&mut self) -> Text {
         self.texts += 1;
@@ -112,6 +130,20 @@ impl Eye {
             number: TEXTS | self.texts,
             len: 0,
         }
+    }
+
+    /// Masks what is no plaintext: it stands alone, and of the environment only what is told stays.
+    fn beside(&mut self, beside: Beside<'_>) {
+        let bytes = match beside {
+            Beside::Text(bytes) => bytes,
+            Beside::Environment(bytes) => {
+                keep_told(bytes);
+                bytes
+            }
+        };
+        let text = self.text();
+        self.mask((text.number, Direction::Write), 0, bytes);
+        self.redactor.forget(text.number);
     }
 
     /// Masks a piece of a stream. Whether there was a secret in it.

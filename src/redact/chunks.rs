@@ -1,7 +1,7 @@
 //! Secrets in the chunks of connections, as they are sent. Of each direction, the end of the last chunk is remembered.
 
+use hashlink::LinkedHashMap;
 use std::borrow::Cow;
-use std::collections::{HashMap, VecDeque};
 
 use super::{Open, Pen, Scanner, Scratch, Span, overwrite};
 use crate::event::Direction;
@@ -31,10 +31,8 @@ pub struct Tail {
 /// What is remembered of all directions.
 #[derive(Default)]
 pub struct Chunks {
-    /// By number of the connection and direction.
-    tails: HashMap<(u64, Direction), Tail>,
-    /// In the order in which they came: the oldest go first. Some are gone already.
-    order: VecDeque<(u64, Direction)>,
+    /// By number of the connection and direction. Those that were silent the longest go first.
+    tails: LinkedHashMap<(u64, Direction), Tail>,
     /// Kept between calls for its memory only.
     text: Vec<u8>,
 }
@@ -57,11 +55,7 @@ impl Chunks {
         offset: u64,
         bytes: &mut Cow<'_, [u8]>,
     ) {
-        let known = self.tails.remove(&key);
-        if known.is_none() {
-            self.make_room(key);
-        }
-        let mut tail = known.unwrap_or_default();
+        let mut tail = self.tails.remove(&key).unwrap_or_default();
         if tail.end != offset {
             // Behind a gap, what was open may go on: too much masked is better than half a secret told.
             tail.context.clear();
@@ -69,15 +63,9 @@ impl Chunks {
         tail.end = offset.saturating_add(bytes.len() as u64);
         tail.mask(scanner, scratch, pen, &mut self.text, bytes);
         self.tails.insert(key, tail);
-    }
-
-    /// For one more connection. The ends of some are never told.
-    fn make_room(&mut self, key: (u64, Direction)) {
-        self.order.push_back(key);
-        while self.order.len() > TAILS_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.tails.remove(&oldest);
+        // The ends of some connections are never told.
+        if self.tails.len() > TAILS_MAX {
+            self.tails.pop_front();
         }
     }
 }

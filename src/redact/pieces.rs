@@ -1,7 +1,7 @@
 //! Secrets in text that comes in small pieces, as models stream it. What may be the beginning of a secret is held back until
 //! it is known to be one or not.
 
-use std::collections::{HashMap, VecDeque};
+use hashlink::LinkedHashMap;
 
 use super::chunks::{CONTEXT, blind};
 use super::{Open, Pen, Scanner, Scratch, into_text};
@@ -37,9 +37,8 @@ struct Piece {
 /// All texts.
 #[derive(Default)]
 pub struct Pieces {
-    texts: HashMap<TextKey, Piece>,
-    /// In the order in which they came: the oldest go first. Some are gone already.
-    order: VecDeque<TextKey>,
+    /// In the order in which they came: the oldest go first.
+    texts: LinkedHashMap<TextKey, Piece>,
 }
 
 impl Pieces {
@@ -52,15 +51,10 @@ impl Pieces {
         key: TextKey,
         piece: &mut String,
     ) {
-        if !self.texts.contains_key(&key) {
-            self.order.push_back(key);
-            while self.order.len() > TEXTS_MAX
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.texts.remove(&oldest);
-            }
+        if self.texts.len() >= TEXTS_MAX && !self.texts.contains_key(&key) {
+            self.texts.pop_front();
         }
-        let text = self.texts.entry(key).or_default();
+        let text = self.texts.entry(key).or_insert_with(Piece::default);
         text.held
             .extend_from_slice(std::mem::take(piece).as_bytes());
         *piece = into_text(text.release(scanner, scratch, pen, End::Open));

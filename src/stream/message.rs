@@ -80,6 +80,16 @@ pub enum Cause {
     Sendfile,
     /// Beyond what one call may take on this kernel.
     TooLong,
+    /// The ring buffer was full: what processes did with files.
+    LostFileActs,
+    /// The same with sockets.
+    LostNetworkActs,
+    /// The same of programs and processes.
+    LostProcessActs,
+    /// The same of what went through their standard descriptors.
+    LostStdio,
+    /// Too many files and sockets were open at once: what went through some is not counted.
+    DescriptorTableFull,
     /// A record that was not understood.
     Undecodable,
     /// The program's memory could not be read.
@@ -96,6 +106,11 @@ impl Cause {
             Self::CallTableFull => "call-table-full",
             Self::ConnectionTableFull => "connection-table-full",
             Self::GuardUnknown => "guard-unknown",
+            Self::DescriptorTableFull => "descriptor-table-full",
+            Self::LostFileActs => "file-acts",
+            Self::LostNetworkActs => "network-acts",
+            Self::LostProcessActs => "process-acts",
+            Self::LostStdio => "stdio",
             Self::MaxBytes => "max-bytes",
             Self::ProcessTableFull => "process-table-full",
             Self::QueueFull => "queue-full",

@@ -12,6 +12,7 @@
 mod capture;
 mod container;
 mod containers;
+mod deeds;
 mod direct;
 mod endpoints;
 mod go;

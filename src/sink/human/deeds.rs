@@ -22,7 +22,7 @@ fn text(what: &What) -> Option<String> {
     match what {
         What::Blind(blind) => Some(format!("NOT SEEN: what it does by {}", blind.by)),
         What::Dns(_) | What::Fork(_) | What::Stdio(_) => None,
-        What::Exec(exec) => Some(of_exec(exec)),
+        What::Exec(exec) => of_exec(exec),
         What::Exit(exit) => of_exit(exit),
         What::File(kind, file) => of_file(*kind, file),
         What::Identity(identity) => Some(format!(
@@ -39,9 +39,11 @@ fn text(what: &What) -> Option<String> {
     }
 }
 
-fn of_exec(exec: &Exec) -> String {
+fn of_exec(exec: &Exec) -> Option<String> {
     if let Some(error) = &exec.error {
-        return format!("could not run {}: {}", exec.filename, error.0);
+        // Whoever looks through PATH for a program finds nothing again and again.
+        let is_search = error.0 == "ENOENT";
+        return (!is_search).then(|| format!("could not run {}: {}", exec.filename, error.0));
     }
     let args = exec.args.iter().map(String::as_str);
     let mut line = shlex::try_join(args).unwrap_or_else(|_| exec.args.join(" "));
@@ -49,7 +51,7 @@ fn of_exec(exec: &Exec) -> String {
         line.truncate(end);
         line.push('…');
     }
-    format!("$ {line}")
+    Some(format!("$ {line}"))
 }
 
 fn of_exit(exit: &Exit) -> Option<String> {
@@ -68,7 +70,7 @@ fn of_file(kind: FileKind, file: &File) -> Option<String> {
     let done = match kind {
         FileKind::Open if file.error.is_none() && file.created => "creates",
         FileKind::Open if file.watched => "reads",
-        FileKind::Open if file.error.is_some() => "opens",
+        FileKind::Open if is_refused(file) => "opens",
         FileKind::Open => return None,
         FileKind::Write if file.closed && file.bytes == Some(0) => return None,
         FileKind::Write => "writes",
@@ -96,6 +98,12 @@ fn of_file(kind: FileKind, file: &File) -> Option<String> {
         text += &format!(": {}", error.0);
     }
     Some(text)
+}
+
+/// Not allowed, rather than not there.
+fn is_refused(file: &File) -> bool {
+    let error = file.error.as_ref().map(|error| error.0);
+    matches!(error, Some("EACCES" | "EPERM" | "EROFS"))
 }
 
 fn of_net(kind: NetKind, net: &Net) -> Option<String> {

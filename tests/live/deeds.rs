@@ -1,0 +1,81 @@
+//! What processes do, against what they have written down themselves: nothing is missing, nothing is made up, and no path
+//! is another file's.
+
+mod files;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::is_root;
+
+const AGENTSIGHT: &str = env!("CARGO_BIN_EXE_agentsight");
+
+/// A run of `record`, and what a replay of it says.
+struct Recorded {
+    dir: tempfile::TempDir,
+}
+
+impl Recorded {
+    /// `None`: that needs root.
+    fn place() -> Option<Self> {
+        let dir = is_root().then(|| tempfile::tempdir().unwrap())?;
+        Some(Self { dir })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().canonicalize().unwrap().join(name)
+    }
+
+    /// Records a command to its end; what was said on the way.
+    fn run(&self, options: &[&str], command: &[&str]) -> String {
+        let output = Command::new(AGENTSIGHT)
+            .arg("record")
+            .arg("-o")
+            .arg(self.path("run.rec"))
+            .args(options)
+            .arg("--")
+            .args(command)
+            .current_dir(self.dir.path())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        said
+    }
+
+    /// All lines.
+    fn lines(&self) -> Vec<Value> {
+        let output = Command::new(AGENTSIGHT)
+            .args(["replay", "--json", "--redact", "off", "--quiet"])
+            .arg(self.path("run.rec"))
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let lines = output.stdout.split(|byte| *byte == b'\n');
+        let lines = lines.filter(|line| !line.is_empty());
+        lines
+            .map(|line| serde_json::from_slice(line).unwrap())
+            .collect()
+    }
+}
+
+/// Compiles a program of this folder.
+fn compile(name: &str, dir: &Path) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/live/deeds");
+    let program = dir.join(name);
+    let compiled = Command::new("gcc")
+        .args(["-O2", "-Wall", "-pthread", "-o"])
+        .arg(&program)
+        .arg(source.join(format!("{name}.c")))
+        .status()
+        .unwrap();
+    assert!(compiled.success());
+    program
+}
