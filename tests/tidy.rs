@@ -48,6 +48,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "symdb",
         ],
     ),
+    ("deeds", &["event"]),
     ("dialog", &["event", "proto", "semantics", "stream"]),
     ("discover", &["image", "symdb"]),
     (
@@ -62,7 +63,15 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("image", &[]),
     (
         "output",
-        &["dialog", "event", "redact", "semantics", "sink", "stream"],
+        &[
+            "deeds",
+            "dialog",
+            "event",
+            "redact",
+            "semantics",
+            "sink",
+            "stream",
+        ],
     ),
     (
         "pipeline",
@@ -73,16 +82,27 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("plan", &["discover", "image", "symdb"]),
     ("proto", &[]),
-    ("record", &["event", "output", "proto", "redact", "sink"]),
+    (
+        "record",
+        &["deeds", "event", "output", "proto", "redact", "sink"],
+    ),
     (
         "redact",
-        &["dialog", "event", "proto", "semantics", "stream"],
+        &["deeds", "dialog", "event", "proto", "semantics", "stream"],
     ),
     ("select", &[]),
     ("semantics", &["proto"]),
     (
         "sink",
-        &["dialog", "event", "proto", "select", "semantics", "stream"],
+        &[
+            "deeds",
+            "dialog",
+            "event",
+            "proto",
+            "select",
+            "semantics",
+            "stream",
+        ],
     ),
     ("stream", &["event"]),
     (

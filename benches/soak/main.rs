@@ -52,7 +52,9 @@ fn measure(options: &Options) -> Result<Measured<Sample>> {
         return Err("no node to run the server with: scripts/fetch-samples node-x64-20".into());
     };
     let program = Program::build("OpenSSL", folder.path())?;
-    let watcher = Watcher::start(&["--all", "--buffer", "4M"], folder.path())?;
+    // Nobody but the load: what else runs on the machine is not what is measured.
+    let own = std::process::id().to_string();
+    let watcher = Watcher::start(&["--pid", &own, "--buffer", "4M"], folder.path())?;
     let mut csv = options.csv.as_ref().map(File::create).transpose()?;
     if let Some(csv) = &mut csv {
         writeln!(csv, "{}", sample::HEAD)?;

@@ -2,6 +2,7 @@
 //! BTF, and against the header's own text.
 
 use super::skel::types;
+use crate::event::act;
 use crate::event::process::{FACTS_LEN, Property, Sighting};
 use crate::event::wire::{self, Counter, GoTypeKind};
 use crate::event::{Comm, ConnId, Direction, Event, Missing, Role, Trust};
@@ -128,6 +129,44 @@ fn endpoints_decode_as_the_kernel_lays_them_out() {
     };
     assert_eq!((hello.inode, hello.direction), (5, Direction::Read));
     assert_eq!(&*hello.bytes, b"abc");
+}
+
+/// What a process did lands where the decoder reads it, and so do its texts.
+#[test]
+fn acts_decode_as_the_kernel_lays_them_out() {
+    let act = types::act {
+        result: -13,
+        value: [1, 2, 3, 4],
+        file: types::file_id {
+            dev: 5,
+            generation: 6,
+            ino: 7,
+        },
+        lens: [8, 3, 0, 0],
+        forms: [2, 1, 0, 0],
+        flags: 1 | 8,
+        pad: 0,
+    };
+    assert_eq!(size_of_val(&act), act::ACT_LEN);
+    let mut record = bytes_of(&types::event_header {
+        kind: 13,
+        function: 5,
+        flags: 0,
+        len: act::ACT_LEN as u32 + 11,
+        ..header()
+    });
+    record.extend(bytes_of(&act));
+    record.extend(b"name\0to\0cwd");
+    let Ok(Event::Act { act, .. }) = wire::decode(&record) else {
+        panic!("not decoded");
+    };
+    assert_eq!(act.kind, act::ActKind::Open);
+    assert_eq!((act.errno(), act.value), (Some(13), [1, 2, 3, 4]));
+    assert_eq!((act.fd, act.file), (Some(12), wire::file_id(5, 6, 7)));
+    assert!(act.flags.is_closed() && act.flags.was_written() && !act.flags.is_inherited());
+    assert_eq!(&*act.text(0).unwrap().path(), b"/to/name");
+    assert_eq!(act.text(1).unwrap().raw(), b"cwd");
+    assert_eq!(act.text(2), None);
 }
 
 /// What user space tells of functions and Go types is what the kernel side reads.
@@ -305,19 +344,17 @@ fn counters_are_in_the_order_of_the_header() {
 /// Numbers that both sides write down are the same numbers.
 #[test]
 fn constants_agree_with_the_header() {
+    // A long comment moves the number to the next line.
+    let header = HEADER.split_whitespace().collect::<Vec<_>>().join(" ");
     let value = |name: &str| -> u64 {
-        let line = HEADER
-            .lines()
-            .find(|line| line.trim().starts_with(&format!("{name} =")))
-            .unwrap_or_else(|| panic!("{name} is not in event.h"));
-        let text = line
-            .split('=')
-            .nth(1)
-            .and_then(|rest| rest.split(',').next());
-        text.and_then(|text| text.trim().parse().ok())
-            .unwrap_or_else(|| panic!("{name}: {line}"))
+        let place = header.find(&format!(" {name} = "));
+        let place = place.unwrap_or_else(|| panic!("{name} is not in event.h"));
+        let text = header[place..].split(['=', ',']).nth(1).unwrap();
+        let number = text.trim().parse();
+        number.unwrap_or_else(|_| panic!("{name}: {text}"))
     };
-    for (name, number) in wire::CONSTANTS.iter().chain(crate::plan::COOKIE_CONSTANTS) {
+    let all = wire::CONSTANTS.iter().chain(crate::plan::COOKIE_CONSTANTS);
+    for (name, number) in all.chain(crate::event::act::CONSTANTS) {
         assert_eq!(value(name), *number, "{name}");
     }
 }

@@ -351,9 +351,6 @@ pub struct Net {
     /// It is under way: `net.connected` tells how it ends.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub pending: bool,
-    /// Opened before we watched, or by another process.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub inherited: bool,
     /// Bytes sent through this descriptor.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sent: Option<u64>,

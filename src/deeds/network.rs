@@ -54,7 +54,6 @@ impl Network {
             fd: act.fd,
             socket: Some(act.value[1]).filter(|inode| *inode > 0),
             pending: is_pending,
-            inherited: act.flags.is_inherited(),
             error: numbers::failure(act).filter(|_| !is_pending),
             ..Net::default()
         };
@@ -106,7 +105,7 @@ pub fn is_pipe(act: &Act<'_>) -> bool {
 }
 
 fn is_set(address: &SocketAddr) -> bool {
-    address.port() > 0 || !address.ip().is_unspecified()
+    address.port() > 0
 }
 
 impl Address {

@@ -99,6 +99,53 @@ impl ActKind {
     }
 }
 
+/// The numbers of this file under their names in the header file, for the test that compares them.
+#[cfg(all(test, feature = "bpf"))]
+pub(crate) const CONSTANTS: &[(&str, u64)] = &[
+    ("ACT_FORK", ActKind::Fork as u64),
+    ("ACT_EXEC", ActKind::Exec as u64),
+    ("ACT_EXEC_FAILED", ActKind::ExecFailed as u64),
+    ("ACT_EXIT", ActKind::Exit as u64),
+    ("ACT_OPEN", ActKind::Open as u64),
+    ("ACT_WRITTEN", ActKind::Written as u64),
+    ("ACT_TRUNCATE", ActKind::Truncate as u64),
+    ("ACT_RENAME", ActKind::Rename as u64),
+    ("ACT_UNLINK", ActKind::Unlink as u64),
+    ("ACT_RMDIR", ActKind::Rmdir as u64),
+    ("ACT_LINK", ActKind::Link as u64),
+    ("ACT_SYMLINK", ActKind::Symlink as u64),
+    ("ACT_MKDIR", ActKind::Mkdir as u64),
+    ("ACT_MKNOD", ActKind::Mknod as u64),
+    ("ACT_CHMOD", ActKind::Chmod as u64),
+    ("ACT_CHOWN", ActKind::Chown as u64),
+    ("ACT_MMAP", ActKind::Mmap as u64),
+    ("ACT_CONNECT", ActKind::Connect as u64),
+    ("ACT_BIND", ActKind::Bind as u64),
+    ("ACT_LISTEN", ActKind::Listen as u64),
+    ("ACT_ACCEPT", ActKind::Accept as u64),
+    ("ACT_CONNECTED", ActKind::Connected as u64),
+    ("ACT_FLOW", ActKind::Flow as u64),
+    ("ACT_SEND_TO", ActKind::SendTo as u64),
+    ("ACT_DNS", ActKind::Dns as u64),
+    ("ACT_SIGNAL", ActKind::Signal as u64),
+    ("ACT_PTRACE", ActKind::Ptrace as u64),
+    ("ACT_SET_ID", ActKind::SetId as u64),
+    ("ACT_MEMFD", ActKind::Memfd as u64),
+    ("ACT_BLIND", ActKind::Blind as u64),
+    ("ACT_FLAG_CLOSED", 1),
+    ("ACT_FLAG_INHERITED", 2),
+    ("ACT_FLAG_WATCHED", 4),
+    ("ACT_FLAG_WRITTEN", 8),
+    ("ACT_FLAG_SECURE", 16),
+    ("TEXT_PLAIN", TEXT_PLAIN as u64),
+    ("TEXT_WALKED", TEXT_WALKED as u64),
+    ("TEXT_OUTSIDE", TEXT_OUTSIDE as u64),
+    ("TEXT_CUT", TEXT_CUT as u64),
+    ("TEXT_FORM", TEXT_FORM as u64),
+    ("TEXT_DELETED", TEXT_DELETED as u64),
+    ("TEXT_TOO_LONG", TEXT_TOO_LONG as u64),
+];
+
 /// `enum agentsight_act_flag`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ActFlags(u16);

@@ -1,11 +1,15 @@
 //! What processes do, against what they have written down themselves: nothing is missing, nothing is made up, and no path
 //! is another file's.
 
+mod acts;
 mod files;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use agentsight::event::frame::Frame;
+use agentsight::record::Recording;
 use serde_json::Value;
 
 use crate::is_root;
@@ -29,14 +33,19 @@ impl Recorded {
     }
 
     /// Records a command to its end; what was said on the way.
-    fn run(&self, options: &[&str], command: &[&str]) -> String {
+    fn run(&self, command: &[&str]) -> String {
+        self.run_with(&[], command)
+    }
+
+    /// The same with these variables.
+    fn run_with(&self, variables: &[(&str, &str)], command: &[&str]) -> String {
         let output = Command::new(AGENTSIGHT)
             .arg("record")
             .arg("-o")
             .arg(self.path("run.rec"))
-            .args(options)
             .arg("--")
             .args(command)
+            .envs(variables.iter().copied())
             .current_dir(self.dir.path())
             .stdin(Stdio::null())
             .output()
@@ -44,6 +53,19 @@ impl Recorded {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{said}");
         said
+    }
+
+    /// All bytes of the kernel's records, as they are kept.
+    fn kept(&self) -> Vec<u8> {
+        let file = File::open(self.path("run.rec")).unwrap();
+        let mut recording = Recording::open(file).unwrap();
+        let mut kept = Vec::new();
+        while let Some(frame) = recording.next_frame().unwrap() {
+            if let Frame::Records(block) = frame {
+                kept.extend_from_slice(block.as_bytes());
+            }
+        }
+        kept
     }
 
     /// All lines.

@@ -97,7 +97,8 @@ fn seen(lines: &[Value], root: &Path) -> Tally {
 /// `to-N`, which the program makes before it begins.
 fn is_own_link(path: &[u8], root: &Path) -> bool {
     let root = [root.as_os_str().as_encoded_bytes(), b"/to-"].concat();
-    path.starts_with(&root)
+    path.strip_prefix(&*root)
+        .is_some_and(|number| number.iter().all(u8::is_ascii_digit))
 }
 
 fn errno(line: &Value) -> i32 {
@@ -124,7 +125,10 @@ fn canonical(path: &[u8], root: &Path) -> Vec<u8> {
         return path.to_vec();
     };
     let mut names: Vec<Vec<u8>> = Vec::new();
-    for name in rest.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
+    for name in rest
+        .split(|byte| *byte == b'/')
+        .filter(|name| !name.is_empty())
+    {
         match name {
             b".." => {
                 names.pop();
@@ -136,7 +140,9 @@ fn canonical(path: &[u8], root: &Path) -> Vec<u8> {
             name => names.push(name.to_vec()),
         }
     }
-    let names = names.into_iter().flat_map(|name| [b"/".to_vec(), name].concat());
+    let names = names
+        .into_iter()
+        .flat_map(|name| [b"/".to_vec(), name].concat());
     root.iter().copied().chain(names).collect()
 }
 
@@ -172,18 +178,15 @@ fn run(threads: &str, rate: &str, seconds: &str) {
     let text = |path: &PathBuf| path.to_str().unwrap().to_owned();
     let seed = std::process::id().to_string();
     eprintln!("seed {seed}");
-    let said = place.run(
-        &[],
-        &[
-            &text(&program),
-            &text(&log),
-            &text(&root),
-            &seed,
-            threads,
-            rate,
-            seconds,
-        ],
-    );
+    let said = place.run(&[
+        &text(&program),
+        &text(&log),
+        &text(&root),
+        &seed,
+        threads,
+        rate,
+        seconds,
+    ]);
     compare(&place, &root, &log, &said);
 }
 
