@@ -45,6 +45,7 @@ static __always_inline struct conn *find_or_make_conn(const struct conn_key *key
 	if (known)
 		return known;
 	note_user(&key->process);
+	note_speaker(&key->process);
 	bpf_map_update_elem(&conns, key, &fresh, BPF_NOEXIST);
 	return find_conn(key);
 }

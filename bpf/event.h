@@ -117,6 +117,7 @@ enum agentsight_flag {
 	FLAG_REUSED = 32,   /* closed: its address was handed out anew, or another key follows */
 	FLAG_BORN = 64,     /* we saw the connection object being made: nothing came before */
 	FLAG_TOO_LONG = 128, /* `missing` bytes are beyond what one call may loop (no bpf_loop) */
+	FLAG_SPOKE = 512,    /* ended: it has had connections */
 	FLAG_HALF = 256,     /* `conn_id` names one direction of a connection, under one key */
 	FLAG_QUEUE_FULL = 32768, /* set by user space: it had no room for the `len` bytes */
 };

@@ -63,6 +63,7 @@ static __noinline struct half *make_half(struct record *record, struct function 
 		sequence_begin(&fresh.sequence, record->nonce, record->nonce, 64);
 	else
 		sequence_begin(&fresh.sequence, record->nonce, 0, 0);
+	note_speaker(&record->half.process);
 	if (bpf_map_update_elem(&halves, &record->half, &fresh, BPF_ANY)) {
 		count(COUNT_CONN_FULL_RECORDS, 1);
 		count(COUNT_CONN_FULL_BYTES, record->total);

@@ -30,6 +30,8 @@ int process_exit(void *ctx)
 		end_descriptors(process.tgid);
 		tell_end(&process, task);
 	}
+	if (end_speaker(&process))
+		header.flags |= FLAG_SPOKE;
 	emit_mark(&header);
 	untrack(&process);
 	return 0;

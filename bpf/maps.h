@@ -297,6 +297,15 @@ struct {
 	__uint(max_entries, TRACKED_MAX);
 } tracked SEC(".maps");
 
+/* Processes that have had connections: nobody looks through the tables of connections for others when they end. `exec_id`
+ * is 0. Deleted when they end. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct process_key);
+	__type(value, __u8);
+	__uint(max_entries, TRACKED_MAX);
+} speakers SEC(".maps");
+
 /* What user space has said: ANSWER_*. It alone writes. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -356,6 +365,9 @@ const volatile bool use_bpf_loop = true;          /* false where the kernel has 
 /* The observer, which is never reported. Set by the `identify` program, which alone knows the id in
  * the init namespace. */
 __u32 self_tgid = 0;
+
+/* There are more speakers than the table holds: any process may be one. */
+__u32 more_speakers = 0;
 
 /* The reader sleeps, and is to be woken with the next record. User space writes. */
 __u32 reader_sleeps = 0;

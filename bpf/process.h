@@ -80,3 +80,22 @@ static __always_inline bool is_followed(const struct process_key *process)
 		return false;
 	return !only_tracked || find_tracked(process);
 }
+
+/* It has a connection now. */
+static __always_inline void note_speaker(const struct process_key *process)
+{
+	struct process_key who = { .start_ns = process->start_ns, .tgid = process->tgid };
+	__u8 yes = 1;
+
+	if (!bpf_map_lookup_elem(&speakers, &who) &&
+	    bpf_map_update_elem(&speakers, &who, &yes, BPF_ANY))
+		more_speakers = 1;
+}
+
+/* It ends: has it had a connection, as far as we know? */
+static __always_inline bool end_speaker(const struct process_key *process)
+{
+	struct process_key who = { .start_ns = process->start_ns, .tgid = process->tgid };
+
+	return !bpf_map_delete_elem(&speakers, &who) || more_speakers;
+}

@@ -31,6 +31,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         &[
             "cache",
             "check",
+            "deeds",
             "discover",
             "doctor",
             "event",
@@ -76,8 +77,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "pipeline",
         &[
-            "attach", "cache", "discover", "doctor", "event", "host", "image", "output", "plan",
-            "record", "select", "symdb",
+            "attach", "cache", "deeds", "discover", "doctor", "event", "host", "image", "output",
+            "plan", "record", "select", "symdb",
         ],
     ),
     ("plan", &["discover", "image", "symdb"]),

@@ -88,6 +88,7 @@ pub fn child() -> Result<()> {
         ring_bytes: 1 << 20,
         max_bytes: u64::MAX,
         tells_acts: false,
+        watches_all: false,
     })?;
     let began = Instant::now();
     let attached = session.attach(&plan, file.file())?;

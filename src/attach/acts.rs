@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use libbpf_rs::{Iter, IterOpts, MapIterOpts};
+use libbpf_rs::{Iter, IterOpts, MapCore, MapFlags, MapIterOpts};
 
 use super::Session;
 use super::libbpf::Blame;
@@ -30,6 +30,22 @@ impl Session {
         Ok(())
     }
 
+    /// Files whose name begins or ends so, or whose directory's name begins so, are told of when they are read.
+    ///
+    /// # Errors
+    /// There are too many, or the kernel refuses.
+    pub fn watch_names(
+        &self,
+        begins: &[Vec<u8>],
+        ends: &[Vec<u8>],
+        parents: &[Vec<u8>],
+    ) -> Result<()> {
+        let maps = &self.skel.maps;
+        put_names(&maps.watched_begins, begins)?;
+        put_names(&maps.watched_ends, ends)?;
+        put_names(&maps.watched_parents, parents)
+    }
+
     /// What went through descriptors and was not told for a second is told now.
     ///
     /// # Errors
@@ -47,4 +63,18 @@ impl Session {
         std::io::copy(&mut run, &mut std::io::sink()).context(failed)?;
         Ok(())
     }
+}
+
+/// `struct watched_name`: how many bits count, and the name.
+fn put_names(map: &impl MapCore, names: &[Vec<u8>]) -> Result<()> {
+    const NAME_BYTES: usize = 32;
+    for name in names {
+        let bits = 8 * name.len().min(NAME_BYTES) as u32;
+        let mut key = bits.to_ne_bytes().to_vec();
+        key.extend(name.iter().take(NAME_BYTES));
+        key.resize(size_of::<u32>() + NAME_BYTES, 0);
+        map.update(&key, &[1], MapFlags::ANY)
+            .blame(|| "failed to tell which files are watched")?;
+    }
+    Ok(())
 }

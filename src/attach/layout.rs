@@ -354,7 +354,7 @@ fn constants_agree_with_the_header() {
         number.unwrap_or_else(|_| panic!("{name}: {text}"))
     };
     let all = wire::CONSTANTS.iter().chain(crate::plan::COOKIE_CONSTANTS);
-    for (name, number) in all.chain(crate::event::act::CONSTANTS) {
+    for (name, number) in all.chain(act::CONSTANTS) {
         assert_eq!(value(name), *number, "{name}");
     }
 }

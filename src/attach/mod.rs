@@ -73,6 +73,8 @@ pub struct Settings {
     pub max_bytes: u64,
     /// What selected processes do is told, beside what they say. Without a selection it is not.
     pub tells_acts: bool,
+    /// All files that are read are told of.
+    pub watches_all: bool,
 }
 
 /// The probes of one file.
@@ -648,6 +650,7 @@ fn load(settings: &Settings, features: &Features) -> Result<AgentsightSkel<'stat
             rodata.follow = follow;
         }
         rodata.tells_acts = tells_acts(settings);
+        rodata.watches_all = settings.watches_all;
         rodata.max_bytes = settings.max_bytes;
         rodata.wakeup_bytes = u64::from(ring_bytes / 16).min(WAKEUP_BYTES);
         rodata.use_bpf_loop = features.bpf_loop;

@@ -55,8 +55,8 @@ pub struct RingReader {
 /// What must be acted upon at once, whatever waits in the queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// A process ended. All that it said is in the queue.
-    Exit(Caller),
+    /// A process ended. All that it said is in the queue; whether it has had connections.
+    Exit(Caller, bool),
     /// A process loaded or unloaded libraries, at this time of the boot clock.
     Loader(ProcessId, u64),
     /// A process was told of.
@@ -244,7 +244,7 @@ pub fn go_first() {
 fn tell(filler: &mut Filler, notices: &Sender<Notice>, record: &[u8], may_strip: bool) -> Taken {
     filler.flush();
     let notice = match wire::decode(record) {
-        Ok(Event::Exit(caller)) => Notice::Exit(caller),
+        Ok(Event::Exit(caller)) => Notice::Exit(caller, wire::has_spoken(record)),
         Ok(Event::Loader(caller)) => Notice::Loader(caller.process, caller.ts_ns),
         Ok(Event::Process(sighted)) => Notice::Process(sighted),
         _ => return filler.take(record, may_strip),

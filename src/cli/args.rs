@@ -319,6 +319,10 @@ pub struct ObserveArgs {
     /// told
     #[arg(long)]
     pub no_system: bool,
+    /// Tell who opens files that fit, even for reading only, beside those where secrets are; !GLOB: not these (**/*.sql,
+    /// '!**/.env'); may be given several times
+    #[arg(long, value_name = "GLOB")]
+    pub watch_reads: Vec<String>,
     /// Stop after TIME (90, 90s, 5m, 1h)
     #[arg(long, alias = "timeout", value_name = "TIME", value_parser = parse_time)]
     pub duration: Option<std::time::Duration>,

@@ -15,6 +15,7 @@ use super::output::DiscretionArgs;
 use super::prices::Choices;
 use super::{exit, output};
 use crate::bytes::printable;
+use crate::deeds::Watched;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::image::debug_file::DebugDirs;
 use crate::pipeline::{Buffer, Consumer, Options, Outcome, Progress, invoking_user};
@@ -41,6 +42,7 @@ impl ObserveArgs {
             command: command.to_owned(),
             observes_command: !command.is_empty() && (records || !self.select.names_somebody()),
             tells_acts: !self.no_system,
+            watched: Watched::new(&self.watch_reads)?,
             max_bytes: self.max_bytes.unwrap_or(u64::MAX),
             buffer,
             latency: self.latency,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::deed::{Device, File, FileKind, Inode, What};
 use super::path::Path;
-use super::{keep, numbers};
+use super::{Watched, keep, numbers};
 use crate::bytes::{Endian, Reader};
 use crate::event::ProcessId;
 use crate::event::act::{Act, ActKind};
@@ -38,10 +38,15 @@ pub struct Files {
     open: HashMap<Descriptor, Path>,
     /// How many there are of a process, so that its end costs what it left.
     of: HashMap<ProcessId, u32>,
+    /// Whose reading is told.
+    pub watched: Option<Watched>,
 }
 
 impl Files {
     pub fn what(&mut self, process: ProcessId, act: &Act<'_>) -> Option<What> {
+        if act.kind == ActKind::Open && act.flags.is_watched() && !self.is_watched(act) {
+            return None;
+        }
         let (kind, file) = match act.kind {
             ActKind::Open => (FileKind::Open, self.opened(process, act)),
             ActKind::Written => (FileKind::Write, self.written(process, act)),
@@ -68,6 +73,13 @@ impl Files {
         if self.of.remove(&process).is_some() {
             self.open.retain(|(owner, ..), _| *owner != process);
         }
+    }
+
+    /// The kernel side has looked at the name alone.
+    fn is_watched(&self, act: &Act<'_>) -> bool {
+        let path = act.text(0);
+        let watched = self.watched.as_ref();
+        path.is_some_and(|path| watched.is_some_and(|watched| watched.fits(&path.path())))
     }
 
     fn opened(&mut self, process: ProcessId, act: &Act<'_>) -> File {

@@ -11,6 +11,7 @@ mod numbers;
 pub mod path;
 mod programs;
 mod stdio;
+mod watched;
 
 use std::collections::HashMap;
 
@@ -26,6 +27,7 @@ use network::Network;
 use programs::Programs;
 
 pub use programs::is_told as is_variable_told;
+pub use watched::{Names, Watched};
 
 /// Follows what processes do.
 #[derive(Default)]
@@ -47,6 +49,11 @@ pub struct DeedCounts {
 }
 
 impl Deeds {
+    /// Of files that are only read, those that fit are told.
+    pub fn watch(&mut self, watched: Watched) {
+        self.files.watched = Some(watched);
+    }
+
     /// Whether an event is of interest here.
     pub fn concerns(event: &Event<'_>) -> bool {
         matches!(

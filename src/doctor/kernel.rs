@@ -28,6 +28,7 @@ pub fn load(privileges: &Privileges) -> Loaded {
         ring_bytes: RING_BYTES,
         max_bytes: u64::MAX,
         tells_acts: false,
+        watches_all: false,
     };
     privileges
         .missing_for_attach()

@@ -194,6 +194,7 @@ fn open(launcher: &Launcher) -> Result<Session> {
         ring_bytes: RING_BYTES,
         max_bytes: u64::MAX,
         tells_acts: false,
+        watches_all: false,
     })?;
     let own = session.file_id(&launcher.file()?)?;
     session.answer(

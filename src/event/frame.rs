@@ -37,6 +37,8 @@ pub enum Frame {
     Records(Block),
     /// Nothing more came up to this time, in nanoseconds of the boot clock.
     Tick(u64),
+    /// Patterns of files whose reading is told.
+    Watched(Vec<String>),
 }
 
 /// How things stand at the end of a run.
@@ -69,6 +71,7 @@ impl Frame {
             }
             Self::Records(block) => block.len() + block.room(),
             Self::Tick(_) => 0,
+            Self::Watched(patterns) => patterns.iter().map(String::len).sum(),
         };
         size_of::<Self>() + content
     }

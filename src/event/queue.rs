@@ -70,7 +70,7 @@ impl Queue {
     pub fn push(&self, frame: Frame) -> bool {
         let cost = frame.cost();
         let is_needed = match &frame {
-            Frame::End(_) | Frame::Function { .. } | Frame::Missed(_) => true,
+            Frame::End(_) | Frame::Function { .. } | Frame::Missed(_) | Frame::Watched(_) => true,
             Frame::Exited { open, .. } => !open.is_empty(),
             Frame::Counters(_) | Frame::Process(_) | Frame::Records(_) | Frame::Tick(_) => false,
         };

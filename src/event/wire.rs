@@ -55,6 +55,7 @@ const FLAG_REUSED: u16 = 32;
 const FLAG_BORN: u16 = 64;
 const FLAG_TOO_LONG: u16 = 128;
 const FLAG_HALF: u16 = 256;
+const FLAG_SPOKE: u16 = 512;
 /// Set by user space: the queue to the output was full, and the payload that `len` tells is not there.
 const FLAG_QUEUE_FULL: u16 = 1 << 15;
 
@@ -103,6 +104,7 @@ pub(crate) const CONSTANTS: &[(&str, u64)] = &[
     ("FLAG_BORN", FLAG_BORN as u64),
     ("FLAG_TOO_LONG", FLAG_TOO_LONG as u64),
     ("FLAG_HALF", FLAG_HALF as u64),
+    ("FLAG_SPOKE", FLAG_SPOKE as u64),
     ("FLAG_QUEUE_FULL", FLAG_QUEUE_FULL as u64),
     ("TRUST_LIKELY", TRUST_LIKELY as u64),
     ("TRUST_EXACT", TRUST_EXACT as u64),
@@ -403,6 +405,12 @@ pub fn beside(record: &mut [u8]) -> Option<Beside<'_>> {
         KIND_ACT => Some(Beside::Text(payload.get_mut(ACT_LEN..)?)),
         _ => None,
     }
+}
+
+/// Whether the process whose end a record tells has had connections.
+pub fn has_spoken(record: &[u8]) -> bool {
+    let header = Header::read(&mut Reader::new(record, Endian::NATIVE));
+    header.is_none_or(|header| header.has(FLAG_SPOKE))
 }
 
 /// The stream of which a record tells the end.

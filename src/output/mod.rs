@@ -10,7 +10,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::deeds::deed::Deed;
-use crate::deeds::{self, Deeds};
+use crate::deeds::{self, Deeds, Watched};
 use crate::dialog::What;
 use crate::error::{Context, Result};
 use crate::event::block::Block;
@@ -233,6 +233,11 @@ impl Output {
             }
             Frame::Records(block) => self.records(block)?,
             Frame::Tick(now_ns) => self.tick(*now_ns)?,
+            // They were tried before the run began.
+            Frame::Watched(patterns) => match Watched::of(patterns.clone()) {
+                Ok(watched) => self.deeds.watch(watched),
+                Err(_) => self.undecodable += 1,
+            },
         }
         Ok(self.flow())
     }

@@ -27,6 +27,7 @@ use crossbeam_channel::{never, select};
 
 use crate::attach::{Notice, RunningRing, Scope, Session, Settings};
 use crate::cache::{Companions, Examiner};
+use crate::deeds::Watched;
 use crate::error::{Error, ErrorKind, Result, panic_if_wanted};
 use crate::event::Caller;
 use crate::event::frame::{End, Frame};
@@ -77,6 +78,8 @@ pub struct Options {
     pub hold: bool,
     /// What the selected processes do is told, beside what they say.
     pub tells_acts: bool,
+    /// Files whose reading is told.
+    pub watched: Watched,
     /// Payload bytes to keep of each call.
     pub max_bytes: u64,
     /// Memory for records that wait.
@@ -173,15 +176,22 @@ pub fn run(
     let targets = Targets::open(options)?;
     let named: Vec<_> = targets.programs.iter().map(ImageFile::identity).collect();
     let (rules, scope) = (targets.rules.clone(), targets.scope);
+    let names = options.watched.names();
     let mut session = Session::open(&Settings {
         scope: targets.scope,
         ring_bytes: options.buffer.ring,
         max_bytes: options.max_bytes,
         tells_acts: options.tells_acts,
+        watches_all: names.all,
     })?;
     let queue = Queue::new(options.buffer.queue);
     session.tell_functions(Arc::clone(&queue));
+    session.watch_names(&names.begins, &names.ends, &names.parents)?;
     session.watch_acts()?;
+    if options.tells_acts {
+        // The queue has room yet.
+        let _ = queue.push(Frame::Watched(options.watched.patterns().to_vec()));
+    }
     let ring = session.ring()?.start(Arc::clone(&queue), options.latency)?;
     let judge = Judge::new(targets.rules.clone());
     let with = (&examiner, &options.choice);
@@ -359,7 +369,7 @@ impl Run<'_> {
                 swept = Instant::now();
                 panic_if_wanted("main");
                 let unheard = self.coverage.sweep();
-                self.tell_ended(unheard);
+                self.tell_ended(unheard, true);
                 self.sweep_hold();
                 self.tell_counters()?;
             }
@@ -458,6 +468,7 @@ impl Run<'_> {
     /// Takes `first` and all that wait behind it.
     fn take_these(&mut self, first: Option<Notice>) -> Result<()> {
         let mut ended: Vec<Caller> = Vec::new();
+        let mut has_spoken = false;
         let notices = self.ring.notices.clone();
         let waiting = notices.try_iter().take(NOTICES_AT_ONCE);
         for notice in first.into_iter().chain(waiting) {
@@ -466,23 +477,30 @@ impl Run<'_> {
                 hold.meet(sighted.caller.process.pid);
             }
             match notice {
-                Notice::Exit(caller) => ended.push(caller),
+                Notice::Exit(caller, spoke) => {
+                    has_spoken |= spoke;
+                    ended.push(caller);
+                }
                 // Probes that are placed now would stay to the end.
                 _ if self.is_winding_up => {}
                 Notice::Loader(process, at_ns) => self.coverage.expect_news(process, at_ns),
                 Notice::Process(sighted) => self.coverage.meet(&sighted)?,
             }
         }
-        self.tell_ended(ended);
+        self.tell_ended(ended, has_spoken);
         Ok(())
     }
 
-    fn tell_ended(&mut self, ended: Vec<Caller>) {
+    /// `has_spoken`: one of them has had connections.
+    fn tell_ended(&mut self, ended: Vec<Caller>, has_spoken: bool) {
         if ended.is_empty() {
             return;
         }
         // Read before the next sweep clears the table.
-        let open = self.coverage.connections();
+        let open = match has_spoken {
+            true => self.coverage.connections(),
+            false => Vec::new(),
+        };
         for caller in ended {
             let of = |state: &&ConnState| state.process == caller.process;
             let open = open.iter().filter(of).copied().collect();

@@ -22,6 +22,7 @@ const PACKED_RECORDS: u32 = 7;
 /// JSON, since they are few.
 const PROCESS: u32 = 8;
 const MISSED: u32 = 9;
+const WATCHED: u32 = 10;
 
 /// Bytes before a frame's content.
 pub const PREFIX_LEN: usize = 16;
@@ -114,6 +115,10 @@ pub fn encode<'f>(
             put(scratch, *now_ns);
             TICK
         }
+        Frame::Watched(patterns) => {
+            put_json(scratch, patterns);
+            WATCHED
+        }
     };
     Ok((kind, scratch))
 }
@@ -192,6 +197,7 @@ pub fn decode(kind: u32, content: Vec<u8>, unpacker: &mut Unpacker) -> Option<Fr
         MISSED => Frame::Missed(Arc::new(serde_json::from_slice(&content).ok()?)),
         PROCESS => Frame::Process(Arc::new(serde_json::from_slice(&content).ok()?)),
         TICK => Frame::Tick(reader.u64()?),
+        WATCHED => Frame::Watched(serde_json::from_slice(&content).ok()?),
         _ => return None,
     })
 }

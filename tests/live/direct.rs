@@ -34,6 +34,7 @@ impl Direct {
             ring_bytes: 1 << 24,
             max_bytes: u64::MAX,
             tells_acts: false,
+            watches_all: false,
         })
         .unwrap();
         let ring = Events::start(session.ring().unwrap()).unwrap();

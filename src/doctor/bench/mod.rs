@@ -142,6 +142,7 @@ pub fn bench() -> Result<Bench> {
         ring_bytes: 4096,
         max_bytes: 0,
         tells_acts: false,
+        watches_all: false,
     })?;
     let samples = code::samples(arch);
     let first = code::first_instruction(arch);
