@@ -282,7 +282,7 @@ pub struct AttachArgs {
     #[command(flatten)]
     pub out: OutputArgs,
     /// Keep all in FILE (mode 0600) for agentsight replay, and print nothing
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "hex", "raw", "output", "max_events", "view", "filter", "prices", "no_content"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "eunomia", "hex", "raw", "output", "max_events", "view", "filter", "prices", "no_content"])]
     pub record: Option<PathBuf>,
     /// Run this once the probes are in place, as the user who called sudo; stop observing when it
     /// ends, and return its status. Without a selector it is observed itself, with all that it starts

@@ -13,7 +13,9 @@ use crate::error::{Context, ErrorKind, Result};
 use crate::output::Printer;
 use crate::redact::{Level, Redactor, Rules, TagKey};
 use crate::semantics::price::Prices;
-use crate::sink::{Clock, Filter, Filtered, Human, JsonLines, Raw, Sink, Style, View};
+use crate::sink::{
+    Clock, Eunomia, Filter, Filtered, Human, JsonLines, Raw, Sink, Style, Tree, View,
+};
 
 /// Written at once when the buffer is full, and whenever nothing waits.
 const OUTPUT_BUFFER: usize = 256 << 10;
@@ -29,6 +31,9 @@ pub struct OutputArgs {
     /// Write the captured bytes and nothing else
     #[arg(long)]
     pub raw: bool,
+    /// Print processes and plaintext as the agentsight of the eunomia project does, for its viewers
+    #[arg(long, conflicts_with_all = ["json", "hex", "raw", "view"])]
+    pub eunomia: bool,
     /// What to show [default: llm; with --json: all; with --hex: raw]
     #[arg(long, value_name = "WHAT", value_enum, conflicts_with = "raw")]
     pub view: Option<ViewChoice>,
@@ -66,6 +71,8 @@ pub enum ViewChoice {
     Llm,
     /// Bytes of all connections
     Raw,
+    /// Each process with what it did and the calls that it made, as a tree; at the end its sums
+    Tree,
 }
 
 /// What is not told.
@@ -146,7 +153,8 @@ impl OutputArgs {
             Some(ViewChoice::Http) => View::Http,
             Some(ViewChoice::Llm) => View::Llm,
             Some(ViewChoice::Raw) => View::Raw,
-            None if self.json => View::All,
+            Some(ViewChoice::Tree) => View::Tree,
+            None if self.json || self.eunomia => View::All,
             None if self.hex || self.raw => View::Raw,
             None => View::Llm,
         }
@@ -154,26 +162,26 @@ impl OutputArgs {
 
     fn sink(&self, clock: Clock, view: View) -> Result<Box<dyn Sink + Send>> {
         let style = if self.hex { Style::Hex } else { Style::Auto };
-        if self.json || self.raw {
+        if self.json || self.raw || self.eunomia {
             let out: Box<dyn Write + Send> = match &self.output {
                 Some(path) => Box::new(create(path)?),
                 None => Box::new(io::stdout()),
             };
-            return Ok(if self.json {
-                Box::new(JsonLines::new(out, clock))
-            } else {
-                Box::new(Raw::new(buffered(out)))
+            return Ok(match (self.json, self.eunomia) {
+                (true, _) => Box::new(JsonLines::new(out, clock)),
+                (_, true) => Box::new(Eunomia::new(buffered(out), clock)),
+                _ => Box::new(Raw::new(buffered(out))),
             });
         }
         let choice = self.color.choice();
         Ok(match &self.output {
             Some(path) => {
                 let out = AutoStream::new(create(path)?, choice);
-                Box::new(Human::new(buffered(out), clock, style, view))
+                for_people(out, clock, style, view)
             }
             None => {
                 let out = AutoStream::new(io::stdout(), choice);
-                Box::new(Human::new(buffered(out), clock, style, view))
+                for_people(out, clock, style, view)
             }
         })
     }
@@ -196,6 +204,19 @@ fn prices(path: &Path) -> Result<Prices> {
     let text = fs::read_to_string(path).context(name)?;
     let prices = Prices::with_overrides(&text).context(name);
     prices.map_err(|error| error.with_kind(ErrorKind::Usage))
+}
+
+fn for_people(
+    out: impl Write + Send + 'static,
+    clock: Clock,
+    style: Style,
+    view: View,
+) -> Box<dyn Sink + Send> {
+    let out = buffered(out);
+    match (style, view) {
+        (Style::Auto, View::Tree) => Box::new(Tree::new(out, clock)),
+        _ => Box::new(Human::new(out, clock, style, view)),
+    }
 }
 
 fn buffered<W: Write>(out: W) -> BufWriter<W> {

@@ -156,8 +156,17 @@ impl Printer {
         let result = put(sink.as_mut());
         self.note(result)?;
         self.printed += u64::from(is_counted);
-        self.is_enough |= self.max_events.is_some_and(|limit| self.printed >= limit);
+        if self.max_events.is_some_and(|limit| self.printed >= limit) {
+            self.is_enough = true;
+            return self.close();
+        }
         Ok(())
+    }
+
+    /// Nothing more comes, or is wanted.
+    fn close(&mut self) -> Result<()> {
+        let closed = self.sink.as_mut().map_or(Ok(()), |sink| sink.finish());
+        self.note(closed)
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -361,6 +370,9 @@ impl Output {
         }
         self.tell_losses(&end.counters)?;
         self.tell_unseen_losses()?;
+        if !self.printer.is_enough {
+            self.printer.close()?;
+        }
         self.printer.flush()
     }
 

@@ -44,7 +44,7 @@ impl Viewer {
 
     /// What processes did is told beside what they said.
     pub fn shows_deeds(&self) -> bool {
-        matches!(self.view, View::All | View::Llm)
+        matches!(self.view, View::All | View::Llm | View::Tree)
     }
 
     /// What was said on all connections.
@@ -66,11 +66,11 @@ impl Viewer {
         let mut said = Vec::new();
         let reading = self.dialogs.take(&message, &mut said);
         match (self.view, &message) {
-            (View::Http | View::Llm, Message::Data { origin, .. }) => {
+            (View::Http | View::Llm | View::Tree, Message::Data { origin, .. }) => {
                 let conn = origin.conn;
                 self.sort(conn, message, reading, out);
             }
-            (View::Http | View::Llm, Message::Close { origin, .. }) => {
+            (View::Http | View::Llm | View::Tree, Message::Close { origin, .. }) => {
                 // Too little to tell what it was.
                 let waiting = self.waiting.remove(&origin.conn).unwrap_or_default();
                 out.extend(waiting.into_iter().map(Shown::Bytes));
@@ -140,7 +140,7 @@ fn shows(view: View, said: &Said) -> bool {
     match view {
         View::All => true,
         View::Http => !is_call,
-        View::Llm => is_call || !said.is_understood,
+        View::Llm | View::Tree => is_call || !said.is_understood,
         View::Raw => false,
     }
 }

@@ -133,6 +133,10 @@ impl Sink for Filtered {
         }
     }
 
+    fn finish(&mut self) -> io::Result<()> {
+        self.sink.finish()
+    }
+
     fn flush(&mut self) -> io::Result<()> {
         self.sink.flush()
     }

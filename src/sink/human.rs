@@ -1,9 +1,9 @@
 //! For people at a terminal: conversations, HTTP exchanges, or a headline and the text of each piece of plaintext. What
 //! processes sent is hostile: control characters are shown, never obeyed.
 
-mod deeds;
+pub(super) mod deeds;
 mod http;
-mod llm;
+pub(super) mod llm;
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -193,7 +193,7 @@ impl<W: Write> Sink for Human<W> {
             message,
             Message::Close { .. } | Message::Endpoint { .. } | Message::Open { .. }
         );
-        if is_frame && matches!(self.view, View::Http | View::Llm) {
+        if is_frame && matches!(self.view, View::Http | View::Llm | View::Tree) {
             return Ok(());
         }
         self.end_line()?;
@@ -358,7 +358,7 @@ fn visible(byte: u8) -> char {
 }
 
 /// Names in a headline: whoever chose them forges no other line, and moves no cursor.
-fn one_line(name: &str) -> String {
+pub(super) fn one_line(name: &str) -> String {
     printable(name).replace(['\n', '\t'], " ")
 }
 

@@ -1,12 +1,14 @@
 //! Outputs: one file per form. A sink prints messages and knows nothing of where they come from.
 
 mod clock;
+mod eunomia;
 mod filter;
 mod human;
 mod json;
 mod jsonl;
 mod raw;
 mod said;
+mod tree;
 
 use std::io;
 
@@ -15,10 +17,12 @@ use crate::dialog::Said;
 use crate::stream::Message;
 
 pub use clock::Clock;
+pub use eunomia::Eunomia;
 pub use filter::{Filter, Filtered};
 pub use human::{Human, Style};
 pub use jsonl::JsonLines;
 pub use raw::Raw;
+pub use tree::Tree;
 
 /// The JSON Schema of every line that [`JsonLines`] writes.
 pub const LINES_SCHEMA: &str = include_str!("lines.schema.json");
@@ -34,6 +38,8 @@ pub enum View {
     Llm,
     /// The bytes of all connections.
     Raw,
+    /// What processes did and said, below each other.
+    Tree,
 }
 
 /// Takes the messages of a run, in order.
@@ -55,6 +61,14 @@ pub trait Sink {
     /// # Errors
     /// As [`Self::message`].
     fn deed(&mut self, deed: &Deed) -> io::Result<()>;
+
+    /// The run has ended: prints what can be said then only.
+    ///
+    /// # Errors
+    /// As [`Self::message`].
+    fn finish(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Writes out what is buffered: called whenever no message waits.
     ///

@@ -18,7 +18,7 @@ impl<W: Write> Human<W> {
     }
 }
 
-fn text(what: &What) -> Option<String> {
+pub(in crate::sink) fn text(what: &What) -> Option<String> {
     match what {
         What::Blind(blind) => Some(format!("NOT SEEN: what it does by {}", blind.by)),
         What::Dns(_) | What::Fork(_) | What::Stdio(_) => None,

@@ -185,7 +185,11 @@ fn has_text(choice: &Choice) -> bool {
 }
 
 /// What is asked, in a line.
-fn question(call: &Call, authority: Option<&str>, bytes: Option<u64>) -> String {
+pub(in crate::sink) fn question(
+    call: &Call,
+    authority: Option<&str>,
+    bytes: Option<u64>,
+) -> String {
     let request = &call.request;
     let mut text = format!("{} {}", one_line(&call.provider), model(request));
     if let Some(host) = authority {
@@ -206,7 +210,7 @@ fn model(request: &Request) -> String {
 }
 
 /// How it went, in a line.
-fn result(report: &CallReport) -> String {
+pub(in crate::sink) fn result(report: &CallReport) -> String {
     let mut words = Vec::new();
     if let Some(error) = &report.error {
         words.push(format!("FAILED: {}", one_line(error)));
@@ -260,7 +264,7 @@ fn bytes_text(bytes: u64) -> String {
 }
 
 /// A part of a message in short.
-fn part_text(part: &Part) -> String {
+pub(in crate::sink) fn part_text(part: &Part) -> String {
     match part {
         Part::Blob {
             modality,
