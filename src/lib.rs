@@ -25,6 +25,7 @@
 //! * [`semantics`]: calls of models, the same for all providers.
 //! * [`dialog`]: what was said on each connection: exchanges and calls, paired.
 //! * [`deeds`]: what processes did: programs, files, sockets.
+//! * [`graph`]: which words led to which deeds.
 //! * [`redact`]: secrets out before any sink.
 //! * [`sink`]: JSON lines, text for people, raw bytes.
 //! * [`output`]: from records to a sink: the same frames give the same output.
@@ -60,6 +61,7 @@ pub mod discover;
 pub mod doctor;
 pub mod error;
 pub mod event;
+pub mod graph;
 pub mod host;
 pub mod image;
 pub mod output;

@@ -35,6 +35,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "discover",
             "doctor",
             "event",
+            "graph",
             "host",
             "image",
             "output",
@@ -60,18 +61,16 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("error", &[]),
     ("event", &["select"]),
+    (
+        "graph",
+        &["deeds", "dialog", "event", "proto", "semantics"],
+    ),
     ("host", &["event", "image", "select"]),
     ("image", &[]),
     (
         "output",
         &[
-            "deeds",
-            "dialog",
-            "event",
-            "redact",
-            "semantics",
-            "sink",
-            "stream",
+            "deeds", "dialog", "event", "graph", "redact", "semantics", "sink", "stream",
         ],
     ),
     (
@@ -89,20 +88,16 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     (
         "redact",
-        &["deeds", "dialog", "event", "proto", "semantics", "stream"],
+        &[
+            "deeds", "dialog", "event", "graph", "proto", "semantics", "stream",
+        ],
     ),
     ("select", &[]),
     ("semantics", &["proto"]),
     (
         "sink",
         &[
-            "deeds",
-            "dialog",
-            "event",
-            "proto",
-            "select",
-            "semantics",
-            "stream",
+            "deeds", "dialog", "event", "graph", "proto", "select", "semantics", "stream",
         ],
     ),
     ("stream", &["event"]),

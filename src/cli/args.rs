@@ -8,9 +8,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use super::exit;
-#[cfg(feature = "bpf")]
-use super::output::DiscretionArgs;
-use super::output::OutputArgs;
+use super::output::{DiscretionArgs, OutputArgs};
 use super::select::SelectArgs;
 use crate::plan::ProbeSites;
 
@@ -72,6 +70,9 @@ pub enum Command {
     #[cfg(feature = "bpf")]
     #[command(name = crate::doctor::PEER_COMMAND, hide = true)]
     SelftestPeer { part: String },
+    /// Tell what led to a process, a file or a connection of a recording, back to the words that caused it (needs no root)
+    #[command(after_help = WHY_EXAMPLES, allow_missing_positional = true)]
+    Why(WhyArgs),
 }
 
 const DISCOVER_EXAMPLES: &str = "\
@@ -155,6 +156,20 @@ Examples:
 What is whole of a damaged recording is printed, and then what is wrong with it.
 
 Exit status: 0, or 1 if the recording is damaged.";
+
+const WHY_EXAMPLES: &str = "\
+Examples:
+  agentsight why 4711 run.rec                          what led to this process
+  agentsight why /home/me/.bashrc run.rec              who changed it, and for which words
+  agentsight why evil.example run.rec                  who spoke to it, and why
+  agentsight why e17 run.rec                           an event, as replay --json names it
+  agentsight why --unexplained run.rec                 programs that no tool call explains
+  agentsight why --json run.rec                        the whole graph: what led to what
+
+What is told as exact is so; what is told as likely may have another cause. What nothing explains is
+told as such, with who began it.
+
+Exit status: 0; 4 if the recording has nothing of that name; 1 if it is damaged.";
 
 /// When to use colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -274,6 +289,27 @@ pub struct ReplayArgs {
     pub recording: PathBuf,
     #[command(flatten)]
     pub out: OutputArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct WhyArgs {
+    /// A pid, a path (or its end), a host or address, an event (e17), a call (k3) or a tool call's number
+    #[arg(value_name = "WHAT", required_unless_present_any = ["json", "unexplained"])]
+    pub what: Option<String>,
+    /// The recording
+    #[arg(value_name = "RECORDING", required = true)]
+    pub recording: PathBuf,
+    /// Tell the programs that agents ran and that no tool call explains
+    #[arg(long, conflicts_with = "what")]
+    pub unexplained: bool,
+    /// Print one JSON object; without WHAT: the whole graph
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub discretion: DiscretionArgs,
+    /// When to use colours
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Color::Auto)]
+    pub color: Color,
 }
 
 #[cfg(feature = "bpf")]

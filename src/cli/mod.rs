@@ -19,6 +19,7 @@ mod processes;
 mod record;
 mod replay;
 mod select;
+mod why;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -59,6 +60,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::SelftestPeer { part } => {
             crate::doctor::selftest_peer(&part).map(|()| ExitCode::SUCCESS)
         }
+        Command::Why(args) => why::run(&args),
     };
     result.unwrap_or_else(|error| {
         complain(&error);

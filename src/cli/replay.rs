@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::BufReader;
+use std::path::Path;
 use std::process::ExitCode;
 
 use super::args::ReplayArgs;
@@ -16,9 +17,7 @@ const INPUT_BUFFER: usize = 1 << 20;
 
 pub fn run(args: &ReplayArgs) -> Result<ExitCode> {
     let name = || format!("failed to replay {}", args.recording.display());
-    let file = File::open(&args.recording).context(name)?;
-    let file = BufReader::with_capacity(INPUT_BUFFER, file);
-    let mut recording = Recording::open(file).context(name)?;
+    let mut recording = open(&args.recording).context(name)?;
     let header = *recording.header();
     let clock = Clock::fixed(header.boot_to_unix_ns);
     // What was masked before it was written stays as it is; what could not be masked there, since it was compressed, is now.
@@ -32,7 +31,14 @@ pub fn run(args: &ReplayArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn replay(recording: &mut Recording<BufReader<File>>, output: &mut Output) -> Result<()> {
+/// Opens a recording.
+pub fn open(path: &Path) -> Result<Recording<BufReader<File>>> {
+    let file = File::open(path).context(|| "failed to open it")?;
+    Recording::open(BufReader::with_capacity(INPUT_BUFFER, file))
+}
+
+/// Shows all of a recording.
+pub fn replay(recording: &mut Recording<BufReader<File>>, output: &mut Output) -> Result<()> {
     loop {
         match recording.next_frame() {
             Ok(Some(frame)) => {

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::deeds::deed::{self, Deed};
 use crate::dialog::{Said, What};
+use crate::graph::{Edge, Thing};
 use crate::semantics::walk::Visitor;
 
 /// Takes all content out; `None`: nothing is left worth telling. Names stay (of models, tools, headers), and so do the values
@@ -50,6 +51,20 @@ pub fn deed_without_content(deed: &mut Deed) {
             exec.env.clear();
         }
         _ => {}
+    }
+}
+
+/// The same of what led to what.
+pub fn edge_without_content(edge: &mut Edge) {
+    for node in [&mut edge.from, &mut edge.to] {
+        match &mut node.thing {
+            Thing::Call { prompt, .. } => *prompt = None,
+            Thing::Exec { args, .. } => args.truncate(1),
+            Thing::ToolCall { arguments, .. } => arguments.clear(),
+            Thing::ToolResult { text, .. } => text.clear(),
+            Thing::File { .. } | Thing::Host { .. } | Thing::Mcp { .. } | Thing::Process { .. } => {
+            }
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use crate::event::block::Block;
 use crate::event::frame::{End, Frame};
 use crate::event::wire::{self, ConnState, Counter};
 use crate::event::{Caller, Event, ProcessId};
+use crate::graph::{Causes, Edge};
 use crate::redact::Redactor;
 use crate::semantics::price::Prices;
 use crate::sink::{Sink, View};
@@ -47,6 +48,8 @@ pub struct Printer {
     pub is_discreet: bool,
     /// Enough after this many pieces of plaintext, or of what they say.
     pub max_events: Option<u64>,
+    /// Tells what led to what.
+    pub causes: Causes,
     viewer: Viewer,
     printed: u64,
     is_enough: bool,
@@ -66,6 +69,7 @@ impl Printer {
             redactor: None,
             is_discreet: false,
             max_events: None,
+            causes: Causes::default(),
             viewer: Viewer::new(view),
             printed: 0,
             is_enough: false,
@@ -111,6 +115,8 @@ impl Printer {
                 self.put(is_counted, |sink| sink.message(&message))
             }
             Shown::Said(said) => {
+                let mut edges = Vec::new();
+                self.causes.hear(&said, &mut edges);
                 let all = match &mut self.redactor {
                     Some(redactor) => redactor.said(*said),
                     None => vec![*said],
@@ -126,7 +132,7 @@ impl Printer {
                     let is_counted = is_whole(&said.what) && !self.viewer.shows_bytes();
                     self.put(is_counted, |sink| sink.said(&said))?;
                 }
-                Ok(())
+                self.edges(edges)
             }
         }
     }
@@ -136,13 +142,30 @@ impl Printer {
         if self.is_enough || !self.viewer.shows_deeds() {
             return Ok(());
         }
+        let mut edges = Vec::new();
+        self.causes.see(&deed, &mut edges);
         if let Some(redactor) = &mut self.redactor {
             redactor.deed(&mut deed);
         }
         if self.is_discreet {
             metadata::deed_without_content(&mut deed);
         }
-        self.put(false, |sink| sink.deed(&deed))
+        self.put(false, |sink| sink.deed(&deed))?;
+        self.edges(edges)
+    }
+
+    /// Behind what proves them.
+    fn edges(&mut self, edges: Vec<Edge>) -> Result<()> {
+        for mut edge in edges {
+            if let Some(redactor) = &mut self.redactor {
+                redactor.edge(&mut edge);
+            }
+            if self.is_discreet {
+                metadata::edge_without_content(&mut edge);
+            }
+            self.put(false, |sink| sink.edge(&edge))?;
+        }
+        Ok(())
     }
 
     fn put(
@@ -237,6 +260,7 @@ impl Output {
                 self.print(&mut vec![Message::Missed(Arc::clone(missed))])?;
             }
             Frame::Process(info) => {
+                self.printer.causes.introduce(info.process, info.parent);
                 let mut told = self.processes.learn(info).into_iter().collect();
                 self.print(&mut told)?;
             }
@@ -334,6 +358,7 @@ impl Output {
         let told = told.and_then(|()| self.printer.finish(Some(caller.process)));
         self.processes.forget(caller.process);
         self.deeds.forget(caller.process);
+        self.printer.causes.forget(caller.process);
         self.tracker.forget_process(caller.process);
         told
     }

@@ -3,6 +3,7 @@
 use super::Redactor;
 use crate::deeds::deed::{Deed, Exec, File, What};
 use crate::deeds::path::Path;
+use crate::graph::Edge;
 
 impl Redactor {
     /// Masks the secrets of a deed.
@@ -27,6 +28,13 @@ impl Redactor {
             | What::Identity(_)
             | What::Ptrace(_)
             | What::Signal(_) => {}
+        }
+    }
+
+    /// Masks the secrets of what led to what.
+    pub fn edge(&mut self, edge: &mut Edge) {
+        for node in [&mut edge.from, &mut edge.to] {
+            node.each_text(&mut |text| self.text(text));
         }
     }
 

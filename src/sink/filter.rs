@@ -13,6 +13,7 @@ use super::{Clock, JsonLines, Sink};
 use crate::deeds::deed::Deed;
 use crate::dialog::Said;
 use crate::error::{Error, ErrorKind, Result};
+use crate::graph::Edge;
 use crate::stream::Message;
 
 /// All fields of a line under one name, for `has(line.error)`.
@@ -135,6 +136,14 @@ impl Sink for Filtered {
 
     fn finish(&mut self) -> io::Result<()> {
         self.sink.finish()
+    }
+
+    fn edge(&mut self, edge: &Edge) -> io::Result<()> {
+        self.lines.edge(edge)?;
+        match self.fits() {
+            true => self.sink.edge(edge),
+            false => Ok(()),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -17,6 +17,7 @@ use crate::deeds::deed::Deed;
 use crate::dialog::{CallName, Said, What};
 use crate::event::process::{Missed, ProcessInfo};
 use crate::event::{Direction, Role, SocketNames, Trust};
+use crate::graph::Edge;
 use crate::select::Container;
 use crate::stream::{Confidence, Endpoint, Gap, Message, Origin, Payload};
 
@@ -250,6 +251,10 @@ impl<W: Write> Sink for Human<W> {
 
     fn deed(&mut self, deed: &Deed) -> io::Result<()> {
         self.deed_line(deed)
+    }
+
+    fn edge(&mut self, _edge: &Edge) -> io::Result<()> {
+        Ok(()) // agentsight why tells it
     }
 
     fn flush(&mut self) -> io::Result<()> {

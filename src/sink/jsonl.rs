@@ -8,6 +8,7 @@ use crate::deeds::deed::{Deed, What};
 use crate::dialog::Said;
 use crate::event::ProcessId;
 use crate::event::process::{Missed, ProcessInfo};
+use crate::graph::{Edge, Node};
 use crate::stream::{Endpoint, Gap, Message, Origin, Payload};
 
 /// Bytes of lines that are written at once.
@@ -282,6 +283,25 @@ impl<W: Write> Sink for JsonLines<W> {
         self.write_out_if_full()
     }
 
+    fn edge(&mut self, edge: &Edge) -> io::Result<()> {
+        let mut line = self.begin("graph.edge", None);
+        line.key("ts");
+        self.time(edge.ts_ns);
+        let mut line = Line {
+            out: &mut self.lines,
+        };
+        line.string("kind", edge.kind.as_str());
+        line.string("confidence", edge.confidence.as_str());
+        line.string("reason", edge.reason);
+        line.node(["from", "from_is", "from_name"], &edge.from);
+        line.node(["to", "to_is", "to_name"], &edge.to);
+        if let Some(event) = &edge.event {
+            line.string("event", event);
+        }
+        line.end();
+        self.write_out_if_full()
+    }
+
     fn flush(&mut self) -> io::Result<()> {
         self.write_out()?;
         self.out.flush()
@@ -315,6 +335,15 @@ impl Line<'_> {
         self.key(name);
         let text: &[u8] = if is_so { b"true" } else { b"false" };
         self.out.extend_from_slice(text);
+    }
+
+    fn node(&mut self, [id, is, name]: [&str; 3], node: &Node) {
+        self.string(id, &node.id);
+        self.string(is, node.thing.kind());
+        let text = node.thing.name();
+        if !text.is_empty() {
+            self.string(name, &text);
+        }
     }
 
     /// Both by what it is called now and for good.

@@ -2,6 +2,7 @@
 
 mod clock;
 mod eunomia;
+mod collector;
 mod filter;
 mod human;
 mod json;
@@ -14,10 +15,12 @@ use std::io;
 
 use crate::deeds::deed::Deed;
 use crate::dialog::Said;
+use crate::graph::Edge;
 use crate::stream::Message;
 
 pub use clock::Clock;
 pub use eunomia::Eunomia;
+pub use collector::Collector;
 pub use filter::{Filter, Filtered};
 pub use human::{Human, Style};
 pub use jsonl::JsonLines;
@@ -67,6 +70,14 @@ pub trait Sink {
     /// # Errors
     /// As [`Self::message`].
     fn finish(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Prints what led to what, if that is told line by line.
+    ///
+    /// # Errors
+    /// As [`Self::message`].
+    fn edge(&mut self, _edge: &Edge) -> io::Result<()> {
         Ok(())
     }
 

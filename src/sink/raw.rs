@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use super::Sink;
 use crate::deeds::deed::Deed;
 use crate::dialog::Said;
+use crate::graph::Edge;
 use crate::stream::Message;
 
 /// Writes payloads only.
@@ -33,6 +34,10 @@ impl<W: Write> Sink for Raw<W> {
     }
 
     fn deed(&mut self, _deed: &Deed) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn edge(&mut self, _edge: &Edge) -> io::Result<()> {
         Ok(())
     }
 
