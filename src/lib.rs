@@ -26,6 +26,7 @@
 //! * [`dialog`]: what was said on each connection: exchanges and calls, paired.
 //! * [`deeds`]: what processes did: programs, files, sockets.
 //! * [`graph`]: which words led to which deeds.
+//! * [`rules`]: what is found in deeds and words, by rules in YAML.
 //! * [`redact`]: secrets out before any sink.
 //! * [`sink`]: JSON lines, text for people, raw bytes.
 //! * [`output`]: from records to a sink: the same frames give the same output.
@@ -71,6 +72,7 @@ pub mod plan;
 pub mod proto;
 pub mod record;
 pub mod redact;
+pub mod rules;
 pub mod select;
 pub mod semantics;
 pub mod sink;

@@ -8,7 +8,11 @@ use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use super::exit;
-use super::output::{DiscretionArgs, OutputArgs};
+#[cfg(feature = "bpf")]
+use super::output::DiscretionArgs;
+use super::output::OutputArgs;
+#[cfg(feature = "bpf")]
+use super::rules::RuleArgs;
 use super::select::SelectArgs;
 use crate::plan::ProbeSites;
 
@@ -127,6 +131,8 @@ COMMAND has the terminal to itself, with Ctrl-C and Ctrl-Z as without us; a SIGT
 agentsight is passed on to it. Once it has ended, Ctrl-C ends the recording of what it left running.
 
 Exit status: that of COMMAND; 128+N if signal N ended it, 127 if it is not found, 126 if it cannot be run.
+With --fail-on: 3 if COMMAND ended with 0 and a rule found something; the rules judge the recording once
+it is complete.
 
 Secrets (API keys, tokens, passwords, cookies) are masked unless --redact off is given.";
 
@@ -155,7 +161,7 @@ Examples:
 
 What is whole of a damaged recording is printed, and then what is wrong with it.
 
-Exit status: 0, or 1 if the recording is damaged.";
+Exit status: 0, 1 if the recording is damaged, or 3 if a rule found what --fail-on asks for.";
 
 const WHY_EXAMPLES: &str = "\
 Examples:
@@ -334,6 +340,8 @@ pub struct RecordArgs {
     /// Keep all in FILE (mode 0600, of the user who called sudo); what was there before becomes FILE.old
     #[arg(short, long, value_name = "FILE", default_value = "agentsight.rec")]
     pub output: PathBuf,
+    #[command(flatten)]
+    pub rules: RuleArgs,
     #[command(flatten)]
     pub discretion: DiscretionArgs,
     /// Run this, as the user who called sudo, and record what it and all that it starts say; with

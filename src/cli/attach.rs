@@ -29,10 +29,21 @@ pub fn run(args: &AttachArgs) -> Result<ExitCode> {
         None => printer(args),
     };
     let outcome = pipeline::run(&options, make_consumer, &mut notices, &signals)?;
-    finish(outcome, &mut notices)
+    let ended = finish(outcome, &mut notices, &args.out.rules)?;
+    match &recording {
+        Some(recording) => {
+            args.out
+                .rules
+                .judge_recording(recording.path(), &args.out.discretion, ended)
+        }
+        None => Ok(ended),
+    }
 }
 
 fn printer(args: &AttachArgs) -> Result<Consumer> {
-    let printer = args.out.printer(Clock::now(), output::random_key()?)?;
+    let mut printer = args.out.printer(Clock::now(), output::random_key()?)?;
+    if let Some(rules) = &mut printer.rules {
+        rules.set_observer(std::process::id());
+    }
     Ok(Consumer::Output(Box::new(Output::new(printer))))
 }

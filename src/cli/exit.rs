@@ -8,6 +8,8 @@ use crate::error::{Error, ErrorKind};
 pub const OK: u8 = 0;
 /// Something failed on the way.
 pub const FAILURE: u8 = 1;
+/// A rule found something that `--fail-on` asks for.
+pub const FOUND: u8 = 3;
 /// Target not found, or nothing attachable in it.
 pub const NOTHING: u8 = 4;
 /// Ended before the command began (as shells tell a SIGINT).
@@ -26,6 +28,7 @@ Exit status:
   0   all went well
   1   something failed on the way, or one of several files could not be examined
   2   wrong usage
+  3   all went well, and a rule found something as bad as --fail-on says
   4   target not found, or nothing to attach to in it
   77  a privilege is missing
   78  this kernel cannot do it

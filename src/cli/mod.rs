@@ -18,6 +18,7 @@ mod processes;
 #[cfg(feature = "bpf")]
 mod record;
 mod replay;
+mod rules;
 mod select;
 mod why;
 

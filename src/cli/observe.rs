@@ -13,6 +13,7 @@ use std::rc::Rc;
 use super::args::ObserveArgs;
 use super::output::DiscretionArgs;
 use super::prices::Choices;
+use super::rules::RuleArgs;
 use super::{exit, output};
 use crate::bytes::printable;
 use crate::deeds::Watched;
@@ -135,7 +136,7 @@ impl Progress for Notices {
 
 /// Waits for the command, which goes on unobserved if it has not ended, tells what there was, and returns the command's
 /// status.
-pub fn finish(outcome: Outcome, notices: &mut Notices) -> Result<ExitCode> {
+pub fn finish(outcome: Outcome, notices: &mut Notices, rules: &RuleArgs) -> Result<ExitCode> {
     let status = match outcome.command {
         Some(command) => {
             if !notices.is_holding {
@@ -154,7 +155,8 @@ pub fn finish(outcome: Outcome, notices: &mut Notices) -> Result<ExitCode> {
     if !notices.quiet {
         anstream::eprint!("{summary}");
     }
-    Ok(status.map_or(ExitCode::SUCCESS, exit_code))
+    let ended = status.map_or(ExitCode::SUCCESS, exit_code);
+    Ok(rules.judged(ended, &summary))
 }
 
 /// As a shell would tell it.

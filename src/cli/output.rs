@@ -9,6 +9,7 @@ use anstream::AutoStream;
 use clap::ValueEnum;
 
 use super::args::Color;
+use super::rules::RuleArgs;
 use crate::error::{Context, ErrorKind, Result};
 use crate::output::Printer;
 use crate::redact::{Level, Redactor, Rules, TagKey};
@@ -53,6 +54,8 @@ pub struct OutputArgs {
     /// Stop after N pieces of plaintext; with --view http or llm, after N exchanges or calls
     #[arg(short = 'c', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_events: Option<u64>,
+    #[command(flatten)]
+    pub rules: RuleArgs,
     #[command(flatten)]
     pub discretion: DiscretionArgs,
     /// When to use colours
@@ -138,6 +141,7 @@ impl OutputArgs {
         }
         printer.max_events = self.max_events;
         printer.is_discreet = self.no_content;
+        printer.rules = self.rules.engine(view)?;
         let filter = self.filter.as_deref().map(Filter::new).transpose()?;
         let sink = self.sink(clock, view)?;
         printer.sink = Some(match filter {

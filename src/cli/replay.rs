@@ -28,7 +28,7 @@ pub fn run(args: &ReplayArgs) -> Result<ExitCode> {
         anstream::eprint!("{}", output.summary());
     }
     replayed.context(name)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(args.out.rules.judged(ExitCode::SUCCESS, &output.summary()))
 }
 
 /// Opens a recording.
@@ -37,7 +37,7 @@ pub fn open(path: &Path) -> Result<Recording<BufReader<File>>> {
     Recording::open(BufReader::with_capacity(INPUT_BUFFER, file))
 }
 
-/// Shows all of a recording.
+/// Shows all that a recording holds to an output.
 pub fn replay(recording: &mut Recording<BufReader<File>>, output: &mut Output) -> Result<()> {
     loop {
         match recording.next_frame() {

@@ -1,6 +1,7 @@
 //! The output side: frames in, messages on a sink out. No clock, no kernel, no threads: the same frames
 //! give the same output, whether they come from the kernel now or from a recording.
 
+mod findings;
 mod metadata;
 mod processes;
 mod summary;
@@ -19,6 +20,7 @@ use crate::event::wire::{self, ConnState, Counter};
 use crate::event::{Caller, Event, ProcessId};
 use crate::graph::{Causes, Edge};
 use crate::redact::Redactor;
+use crate::rules::Engine;
 use crate::semantics::price::Prices;
 use crate::sink::{Sink, View};
 use crate::stream::{Cause, Functions, Joiner, Message, Tracker};
@@ -46,6 +48,8 @@ pub struct Printer {
     pub redactor: Option<Redactor>,
     /// What was said is left out: who spoke, when and how much is told.
     pub is_discreet: bool,
+    /// Judges what is done and said.
+    pub rules: Option<Engine>,
     /// Enough after this many pieces of plaintext, or of what they say.
     pub max_events: Option<u64>,
     /// Tells what led to what.
@@ -68,6 +72,7 @@ impl Printer {
             sink: None,
             redactor: None,
             is_discreet: false,
+            rules: None,
             max_events: None,
             causes: Causes::default(),
             viewer: Viewer::new(view),
@@ -117,6 +122,7 @@ impl Printer {
             Shown::Said(said) => {
                 let mut edges = Vec::new();
                 self.causes.hear(&said, &mut edges);
+                let found = self.judge_said(&said);
                 let all = match &mut self.redactor {
                     Some(redactor) => redactor.said(*said),
                     None => vec![*said],
@@ -132,7 +138,8 @@ impl Printer {
                     let is_counted = is_whole(&said.what) && !self.viewer.shows_bytes();
                     self.put(is_counted, |sink| sink.said(&said))?;
                 }
-                self.edges(edges)
+                self.edges(edges)?;
+                self.put_findings(found)
             }
         }
     }
@@ -144,6 +151,7 @@ impl Printer {
         }
         let mut edges = Vec::new();
         self.causes.see(&deed, &mut edges);
+        let found = self.judge_deed(&deed);
         if let Some(redactor) = &mut self.redactor {
             redactor.deed(&mut deed);
         }
@@ -151,7 +159,8 @@ impl Printer {
             metadata::deed_without_content(&mut deed);
         }
         self.put(false, |sink| sink.deed(&deed))?;
-        self.edges(edges)
+        self.edges(edges)?;
+        self.put_findings(found)
     }
 
     /// Behind what proves them.
@@ -261,6 +270,7 @@ impl Output {
             }
             Frame::Process(info) => {
                 self.printer.causes.introduce(info.process, info.parent);
+                self.printer.learn(info);
                 let mut told = self.processes.learn(info).into_iter().collect();
                 self.print(&mut told)?;
             }
@@ -341,7 +351,8 @@ impl Output {
     /// Data that have waited for their connection's socket long enough.
     fn tick(&mut self, now_ns: u64) -> Result<()> {
         let events = self.joiner.tick(now_ns);
-        self.tell(events)
+        self.tell(events)?;
+        self.printer.tick_rules(now_ns)
     }
 
     fn tell(&mut self, events: Vec<Event<'static>>) -> Result<()> {
@@ -392,6 +403,7 @@ impl Output {
             let mut messages = self.tracker.finish(&open);
             self.printer.print(&mut messages)?;
             self.printer.finish(None)?;
+            self.printer.finish_rules()?;
         }
         self.tell_losses(&end.counters)?;
         self.tell_unseen_losses()?;
@@ -433,8 +445,10 @@ impl Output {
     /// The counts.
     pub fn summary(&self) -> Summary {
         let masked = self.printer.redactor.as_ref().map_or(0, Redactor::masked);
+        let found = self.printer.rules.as_ref().map(Engine::counts);
         Summary {
             deeds: self.deeds.count(),
+            found: found.unwrap_or_default(),
             totals: self.tracker.totals().clone(),
             dialogs: self.printer.viewer.dialogs().counts(),
             senseless: self

@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::dialog::Counts;
 use crate::event::wire::Counter;
+use crate::rules::Counts as Found;
 use crate::stream::{Cause, Totals};
 
 /// What a run captured and what it lost.
@@ -12,6 +13,8 @@ use crate::stream::{Cause, Totals};
 pub struct Summary {
     /// What processes did: things told.
     pub deeds: u64,
+    /// What rules found.
+    pub found: Found,
     /// From the streams.
     pub totals: Totals,
     /// Exchanges and calls, where they were decoded.
@@ -72,6 +75,7 @@ impl fmt::Display for Summary {
                 self.totals.joined
             )?;
         }
+        self.fmt_found(f)?;
         if self.missed > 0 {
             writeln!(
                 f,
@@ -197,6 +201,30 @@ impl Summary {
                 f,
                 "recorded as sent: {} pieces of coded connections in which secrets could not be looked for",
                 self.unread
+            )?;
+        }
+        Ok(())
+    }
+
+    fn fmt_found(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let found = &self.found;
+        if let Some(worst) = found.worst {
+            write!(
+                f,
+                "rules: {} findings, the worst {}",
+                found.findings,
+                worst.as_str()
+            )?;
+            match found.untold {
+                0 => writeln!(f)?,
+                untold => writeln!(f, "; {untold} more of rules that had a thousand")?,
+            }
+        }
+        if found.forgotten > 0 {
+            writeln!(
+                f,
+                "rules: {} things forgotten for lack of room: something may not have been found",
+                found.forgotten
             )?;
         }
         Ok(())

@@ -14,6 +14,7 @@ use crate::deeds::deed::Deed;
 use crate::dialog::Said;
 use crate::error::{Error, ErrorKind, Result};
 use crate::graph::Edge;
+use crate::rules::Finding;
 use crate::stream::Message;
 
 /// All fields of a line under one name, for `has(line.error)`.
@@ -142,6 +143,14 @@ impl Sink for Filtered {
         self.lines.edge(edge)?;
         match self.fits() {
             true => self.sink.edge(edge),
+            false => Ok(()),
+        }
+    }
+
+    fn finding(&mut self, finding: &Finding) -> io::Result<()> {
+        self.lines.finding(finding)?;
+        match self.fits() {
+            true => self.sink.finding(finding),
             false => Ok(()),
         }
     }

@@ -2,6 +2,7 @@
 //! processes sent is hostile: control characters are shown, never obeyed.
 
 pub(super) mod deeds;
+mod findings;
 mod http;
 pub(super) mod llm;
 
@@ -17,7 +18,7 @@ use crate::deeds::deed::Deed;
 use crate::dialog::{CallName, Said, What};
 use crate::event::process::{Missed, ProcessInfo};
 use crate::event::{Direction, Role, SocketNames, Trust};
-use crate::graph::Edge;
+use crate::rules::Finding;
 use crate::select::Container;
 use crate::stream::{Confidence, Endpoint, Gap, Message, Origin, Payload};
 
@@ -253,8 +254,8 @@ impl<W: Write> Sink for Human<W> {
         self.deed_line(deed)
     }
 
-    fn edge(&mut self, _edge: &Edge) -> io::Result<()> {
-        Ok(()) // agentsight why tells it
+    fn finding(&mut self, finding: &Finding) -> io::Result<()> {
+        self.finding_line(finding)
     }
 
     fn flush(&mut self) -> io::Result<()> {

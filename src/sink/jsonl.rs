@@ -9,6 +9,7 @@ use crate::dialog::Said;
 use crate::event::ProcessId;
 use crate::event::process::{Missed, ProcessInfo};
 use crate::graph::{Edge, Node};
+use crate::rules::Finding;
 use crate::stream::{Endpoint, Gap, Message, Origin, Payload};
 
 /// Bytes of lines that are written at once.
@@ -299,6 +300,17 @@ impl<W: Write> Sink for JsonLines<W> {
             line.string("event", event);
         }
         line.end();
+        self.write_out_if_full()
+    }
+
+    fn finding(&mut self, finding: &Finding) -> io::Result<()> {
+        let mut line = self.begin("finding", None);
+        line.process(finding.process);
+        line.string("comm", &finding.comm.text());
+        line.key("ts");
+        self.time(finding.ts_ns);
+        said::append(&finding.detail, &mut self.lines);
+        self.lines.extend_from_slice(b"}\n");
         self.write_out_if_full()
     }
 

@@ -1,9 +1,10 @@
 //! Outputs: one file per form. A sink prints messages and knows nothing of where they come from.
 
 mod clock;
-mod eunomia;
 mod collector;
+mod eunomia;
 mod filter;
+mod findings;
 mod human;
 mod json;
 mod jsonl;
@@ -16,12 +17,14 @@ use std::io;
 use crate::deeds::deed::Deed;
 use crate::dialog::Said;
 use crate::graph::Edge;
+use crate::rules::Finding;
 use crate::stream::Message;
 
 pub use clock::Clock;
-pub use eunomia::Eunomia;
 pub use collector::Collector;
+pub use eunomia::Eunomia;
 pub use filter::{Filter, Filtered};
+pub use findings::FindingsOnly;
 pub use human::{Human, Style};
 pub use jsonl::JsonLines;
 pub use raw::Raw;
@@ -78,6 +81,14 @@ pub trait Sink {
     /// # Errors
     /// As [`Self::message`].
     fn edge(&mut self, _edge: &Edge) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Prints what a rule found.
+    ///
+    /// # Errors
+    /// As [`Self::message`].
+    fn finding(&mut self, _finding: &Finding) -> io::Result<()> {
         Ok(())
     }
 

@@ -6,7 +6,6 @@ use std::io::{self, Write};
 use super::Sink;
 use crate::deeds::deed::Deed;
 use crate::dialog::Said;
-use crate::graph::Edge;
 use crate::stream::Message;
 
 /// Writes payloads only.
@@ -34,10 +33,6 @@ impl<W: Write> Sink for Raw<W> {
     }
 
     fn deed(&mut self, _deed: &Deed) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn edge(&mut self, _edge: &Edge) -> io::Result<()> {
         Ok(())
     }
 
