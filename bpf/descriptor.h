@@ -39,6 +39,7 @@ struct descriptor {
 	__u64 calls;
 	__u64 told_ns;
 	__u64 type; /* of a socket: type | protocol << 32 */
+	__u64 told; /* of a pipe: bytes */
 	__u64 peer; /* the last address that was sent to, as a number */
 	struct socket_names names;
 	__u32 sort;
@@ -137,6 +138,7 @@ static __noinline int tell_descriptor(__u32 user, struct descriptor *descriptor,
 		record->act.value[1] = descriptor->id.ino;
 		record->act.value[2] = bytes[0];
 		record->act.value[3] = bytes[1];
+		record->act.result = descriptor->told;
 		bpf_probe_read_kernel(record->texts, sizeof(descriptor->names), &descriptor->names);
 		end_text(record, 1, sizeof(descriptor->names), TEXT_PLAIN);
 	}

@@ -62,7 +62,8 @@ enum agentsight_act {
 	ACT_ACCEPT = 21,
 	ACT_CONNECTED = 22, /* a connection that was under way; result */
 	ACT_FLOW =
-		23, /* value: type | protocol << 32, inode, bytes sent, bytes received; texts as above */
+		23, /* value: type | protocol << 32, inode, bytes sent, bytes received; texts as above;
+			    of a pipe: no type, result: bytes that were told */
 	ACT_SEND_TO = 24, /* the first packet to another address on a socket; as ACT_CONNECT */
 	ACT_DNS = 25,     /* value: direction; texts: the message, socket_names, sockaddr */
 	ACT_SIGNAL = 26,  /* value: target, signal */

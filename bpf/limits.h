@@ -123,6 +123,8 @@ _Static_assert(TIER_LARGE % TIER_MEDIUM == 0, "a full chunk never needs a second
 
 /* Bytes through one of a process's standard descriptors that are told; the rest is counted. */
 #define STDIO_MAX (1024 * 1024)
+/* Calls each second of which they are told. */
+#define STDIO_CALLS_MAX 1000
 
 /* Patterns of names that are watched. */
 #define WATCHED_MAX 1024

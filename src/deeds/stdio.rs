@@ -5,9 +5,6 @@ use super::deed::Stdio;
 use crate::event::Direction;
 use crate::event::act::{self, Act};
 
-/// Bytes of each way that are told: `STDIO_MAX` in bpf/limits.h.
-const TOLD_MAX: u64 = 1 << 20;
-
 pub fn told(stdio: &act::Stdio<'_>) -> Option<Stdio> {
     let text = std::str::from_utf8(&stdio.bytes);
     Some(Stdio {
@@ -21,18 +18,20 @@ pub fn told(stdio: &act::Stdio<'_>) -> Option<Stdio> {
     })
 }
 
-/// What went beyond what is told, once the descriptor is closed.
+/// What was not told of a descriptor, once it is closed: somewhere, or behind the rest.
 pub fn untold(act: &Act<'_>) -> Option<Stdio> {
     let [_, pipe, written, read] = act.value;
-    let (direction, bytes) = match written >= read {
-        true => (Direction::Write, written),
-        false => (Direction::Read, read),
+    let direction = match written >= read {
+        true => Direction::Write,
+        false => Direction::Read,
     };
-    let missing = bytes.checked_sub(TOLD_MAX).filter(|missing| *missing > 0)?;
+    let told = act.result.cast_unsigned();
+    let missing = written.saturating_add(read).checked_sub(told);
+    let missing = missing.filter(|missing| *missing > 0)?;
     Some(Stdio {
         stream: name(act.fd?)?,
         direction: direction.as_str(),
-        offset: TOLD_MAX,
+        offset: told,
         pipe,
         data: None,
         data_b64: None,

@@ -2,7 +2,7 @@
 //! processes sent is hostile: control characters are shown, never obeyed.
 
 pub(super) mod deeds;
-mod findings;
+pub(super) mod findings;
 mod http;
 pub(super) mod llm;
 

@@ -15,12 +15,13 @@ use std::io::{self, Write};
 use anstyle::AnsiColor;
 
 use self::forest::{End, FileNote, Forest};
-use super::human::deeds;
+use super::human::{deeds, findings};
 use super::{Clock, Sink};
 use crate::deeds::deed::{Deed, Exec, Exit, File, FileKind, Net, NetKind, What};
 use crate::dialog::{CallName, Said};
 use crate::event::ProcessId;
 use crate::event::process::ProcessInfo;
+use crate::rules::Finding;
 use crate::stream::{Gap, Message};
 
 /// Characters of a command that are shown.
@@ -279,6 +280,20 @@ impl<W: Write> Sink for Tree<W> {
             What::Net(kind, net) => self.net(deed, *kind, net),
             _ => self.told(deed),
         }
+    }
+
+    fn finding(&mut self, finding: &Finding) -> io::Result<()> {
+        self.introduce(finding.ts_ns, finding.process, &finding.comm.text())?;
+        let detail = &finding.detail;
+        let text = format!(
+            "{}: {}: {} (by {})",
+            detail.severity.as_str(),
+            detail.title,
+            detail.message,
+            detail.rule
+        );
+        let colour = findings::colour(detail.severity);
+        self.line(finding.ts_ns, finding.process, Some(colour), &text)
     }
 
     fn finish(&mut self) -> io::Result<()> {

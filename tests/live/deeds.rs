@@ -2,6 +2,8 @@
 //! is another file's.
 
 mod acts;
+mod agents;
+mod cases;
 mod files;
 
 use std::fs::File;

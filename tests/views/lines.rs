@@ -112,13 +112,13 @@ fn types_of_the_code_and_of_the_schema_are_the_same() {
         .flat_map(quoted)
         .collect();
     let groups = [
-        "file", "http", "llm", "mcp", "net", "process", "sse", "tls", "ws",
+        "file", "graph", "http", "llm", "mcp", "net", "process", "sse", "tls", "ws",
     ];
     let is_type = |word: &&String| {
         let lower = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase());
         match word.split_once('.') {
             Some((group, name)) => groups.contains(&group) && lower(name),
-            None => word.as_str() == "process",
+            None => ["finding", "process"].contains(&word.as_str()),
         }
     };
     let in_code: BTreeSet<_> = words.iter().filter(is_type).cloned().collect();

@@ -7,17 +7,22 @@ use anstyle::{AnsiColor, Style as Colour};
 use super::{Human, one_line};
 use crate::rules::{Finding, Severity};
 
+/// The worse, the more it stands out.
+pub fn colour(severity: Severity) -> AnsiColor {
+    match severity {
+        Severity::Critical | Severity::High => AnsiColor::Red,
+        Severity::Medium => AnsiColor::Yellow,
+        Severity::Low => AnsiColor::Blue,
+    }
+}
+
 impl<W: Write> Human<W> {
     pub(super) fn finding_line(&mut self, finding: &Finding) -> io::Result<()> {
         self.end_line()?;
         let time = self.clock.time(finding.ts_ns);
         let time = time.to_zoned(jiff::tz::TimeZone::system());
         let detail = &finding.detail;
-        let colour = match detail.severity {
-            Severity::Critical | Severity::High => AnsiColor::Red,
-            Severity::Medium => AnsiColor::Yellow,
-            Severity::Low => AnsiColor::Blue,
-        };
+        let colour = colour(detail.severity);
         let colour = Colour::new().bold().fg_color(Some(colour.into()));
         let dim = Colour::new().dimmed();
         writeln!(

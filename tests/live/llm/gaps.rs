@@ -157,8 +157,11 @@ fn starved(runtime: Runtime, version: &str) {
     }
     let mut stage = require!(Stage::set(runtime, version, CONNECTIONS, 0));
     let pid = stage.client.pid().to_string();
-    let witness = Capture::start_alone(&stage.observed, &["--pid", &pid]);
-    let capture = Capture::start_alone(&stage.observed, &["--pid", &pid, "--buffer", "512K"]);
+    let witness = Capture::start_alone(&stage.observed, &["--pid", &pid, "--no-system"]);
+    let capture = Capture::start_alone(
+        &stage.observed,
+        &["--pid", &pid, "--no-system", "--buffer", "512K"],
+    );
     stage.client.order(&BEFORE.to_string());
     std::thread::sleep(Duration::from_millis(300));
     starve(&mut stage, &capture);

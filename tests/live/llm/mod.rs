@@ -2,7 +2,7 @@
 //! field, against the server's own log.
 
 mod chosen;
-mod clients;
+pub mod clients;
 mod compare;
 mod gaps;
 mod late;
@@ -232,6 +232,20 @@ fn root_claude_code() {
     scene.compare("Claude Code", capture, 3);
 }
 
+/// What makes codex ask this server, in a folder of its own.
+pub fn codex_home(scene: &Scene, more: &str) -> PathBuf {
+    let home = scene.dir.path().join("codex");
+    std::fs::create_dir(&home).unwrap();
+    let config = format!(
+        "model = \"demo-model-1\"\nmodel_provider = \"local\"\napproval_policy = \"never\"\n\
+         sandbox_mode = \"danger-full-access\"\n[analytics]\nenabled = false\n[model_providers.local]\n\
+         name = \"local\"\nbase_url = \"{}/v1\"\nwire_api = \"responses\"\nenv_key = \"DEMO_KEY\"\n{more}\n",
+        scene.server.url()
+    );
+    std::fs::write(home.join("config.toml"), config).unwrap();
+    home
+}
+
 fn codex(more: &str, at_least: usize) {
     if !is_root() || !is_extended() {
         return;
@@ -242,15 +256,7 @@ fn codex(more: &str, at_least: usize) {
         ..Options::default()
     };
     let (scene, capture) = Scene::start(&codex, options);
-    let home = scene.dir.path().join("codex");
-    std::fs::create_dir(&home).unwrap();
-    let config = format!(
-        "model = \"demo-model-1\"\nmodel_provider = \"local\"\napproval_policy = \"never\"\n\
-         sandbox_mode = \"danger-full-access\"\n[analytics]\nenabled = false\n[model_providers.local]\n\
-         name = \"local\"\nbase_url = \"{}/v1\"\nwire_api = \"responses\"\nenv_key = \"DEMO_KEY\"\n{more}\n",
-        scene.server.url()
-    );
-    std::fs::write(home.join("config.toml"), config).unwrap();
+    let home = codex_home(&scene, more);
     let mut command = scene.command(&codex);
     command
         .args(["exec", "--skip-git-repo-check", "please do it"])
