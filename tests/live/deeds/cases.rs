@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::AGENTSIGHT;
 use super::agents::observe;
-use crate::llm::clients::Scene;
+use crate::llm::clients::{Scene, leave_network};
 use crate::support::require;
 use crate::{is_root, program};
 
@@ -34,13 +34,14 @@ impl Case {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().canonicalize().unwrap();
         let script = path.join("turns.json");
-        let scene = Scene::set(Options {
-            turns: Some(script.clone()),
-            ..Options::default()
-        });
+        leave_network();
         let mut turns = turns(&path);
         turns.push(json!({"text": "All done."}));
         fs::write(&script, serde_json::to_vec(&turns).unwrap()).unwrap();
+        let scene = Scene::set_here(Options {
+            turns: Some(script),
+            ..Options::default()
+        });
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/live/deeds/agent.py");
         let mut agent = Command::new(python);
         agent

@@ -38,6 +38,11 @@ impl Scene {
     /// The same without observing anything.
     pub fn set(options: Options) -> Self {
         leave_network();
+        Self::set_here(options)
+    }
+
+    /// The same in the network that this thread is in.
+    pub fn set_here(options: Options) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let server = MockServer::start(options, dir.path()).unwrap();
         Self {
