@@ -8,9 +8,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use super::exit;
-#[cfg(feature = "bpf")]
-use super::output::DiscretionArgs;
-use super::output::OutputArgs;
+use super::output::{DiscretionArgs, OutputArgs};
 #[cfg(feature = "bpf")]
 use super::rules::RuleArgs;
 use super::select::SelectArgs;

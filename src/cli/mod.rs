@@ -11,6 +11,8 @@ mod doctor;
 mod exit;
 mod generate;
 #[cfg(feature = "bpf")]
+mod judge;
+#[cfg(feature = "bpf")]
 mod observe;
 mod output;
 mod prices;
