@@ -206,7 +206,7 @@ static __noinline int end_range(struct descriptor_range *range)
 	if (range->to > *last)
 		range->to = *last;
 	if (use_bpf_loop) {
-		bpf_loop(FDS_MAX, end_one, range, 0);
+		bpf_loop(DESCRIPTOR_NUMBERS_MAX, end_one, range, 0);
 	} else {
 		for (__u32 round = 0; round < FDS_MAX_UNROLLED; round++)
 			if (end_one(round, range))
@@ -289,6 +289,10 @@ static __noinline struct descriptor *new_descriptor(const struct process_key *pr
 	fresh.sort = sort_of(file, fd, BPF_CORE_READ(file, f_inode, i_mode));
 	if (!fresh.sort)
 		return NULL;
+	if (fd >= DESCRIPTOR_NUMBERS_MAX) {
+		count(COUNT_DESCRIPTORS_FULL, 1);
+		return NULL;
+	}
 	if (fresh.sort == DESCRIPTOR_SOCKET)
 		note_socket(&fresh, file);
 	if (bpf_map_update_elem(&descriptors, &key, &fresh, BPF_ANY) ||

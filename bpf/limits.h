@@ -118,6 +118,9 @@ _Static_assert(TIER_LARGE % TIER_MEDIUM == 0, "a full chunk never needs a second
 /* Descriptors through which processes that are followed write files or speak to others. More are counted. */
 #define DESCRIPTORS_MAX 65536
 
+/* Descriptors with higher numbers are not followed, but counted: at its end, all of a process's numbers are gone through. */
+#define DESCRIPTOR_NUMBERS_MAX 65536
+
 /* Files that were written, to tell who reads or runs them; the oldest go first. */
 #define WRITTEN_MAX 65536
 
