@@ -88,7 +88,8 @@ static __noinline int tell_socket_call(const struct process_key *process, __u16 
 }
 
 /* The connection was made, or failed. */
-static __noinline int tell_connected(__u32 user, const struct connecting *who, struct sock *sock)
+static __noinline int tell_connected(__u32 user, const struct connecting *who, struct sock *sock,
+				     __u32 state)
 {
 	struct act_record *record;
 
@@ -101,7 +102,7 @@ static __noinline int tell_connected(__u32 user, const struct connecting *who, s
 	record->header.process_start = who->process.start_ns;
 	record->header.pid = record->header.tid = who->process.tgid;
 	record->header.fd = who->fd;
-	if (BPF_CORE_READ(sock, __sk_common.skc_state) != TCP_ESTABLISHED)
+	if (state != TCP_ESTABLISHED)
 		record->act.result = -BPF_CORE_READ(sock, sk_err);
 	fill_type(&record->act, sock);
 	record->act.value[1] = who->inode;
@@ -116,6 +117,7 @@ static __noinline int socket_connects(const struct process_key *process, __s32 f
 	struct sock *sock = file ? sock_of_file(file) : NULL;
 	__u64 key = (__u64)sock;
 	struct descriptor *known;
+	__u32 state;
 
 	if (!process || !sock)
 		return 0;
@@ -132,9 +134,9 @@ static __noinline int socket_connects(const struct process_key *process, __s32 f
 	who.inode = inode_of(sock);
 	bpf_map_update_elem(&connecting, &key, &who, BPF_ANY);
 	/* On this machine it is made before the call returns. */
-	if (BPF_CORE_READ(sock, __sk_common.skc_state) != TCP_SYN_SENT &&
-	    !bpf_map_delete_elem(&connecting, &key))
-		tell_connected(ACT_USER_PROCESS, &who, sock);
+	state = BPF_CORE_READ(sock, __sk_common.skc_state);
+	if (state != TCP_SYN_SENT && !bpf_map_delete_elem(&connecting, &key))
+		tell_connected(ACT_USER_PROCESS, &who, sock, state);
 	return 0;
 }
 
@@ -145,7 +147,6 @@ int connection_made(struct bpf_raw_tracepoint_args *ctx)
 	struct sock *sock = (void *)ctx->args[0];
 	__u64 key = (__u64)sock;
 	struct connecting *known, who;
-	struct act_record *record;
 
 	if ((__s32)ctx->args[1] != TCP_SYN_SENT)
 		return 0;
@@ -155,19 +156,7 @@ int connection_made(struct bpf_raw_tracepoint_args *ctx)
 	who = *known;
 	if (bpf_map_delete_elem(&connecting, &key))
 		return 0;
-	record = new_act(ACT_USER_INTERRUPT, ACT_CONNECTED);
-	if (!record)
-		return 0;
-	record->header.ts_ns = bpf_ktime_get_boot_ns();
-	record->header.process_start = who.process.start_ns;
-	record->header.pid = record->header.tid = who.process.tgid;
-	record->header.fd = who.fd;
-	if ((__s32)ctx->args[2] != TCP_ESTABLISHED)
-		record->act.result = -BPF_CORE_READ(sock, sk_err);
-	fill_type(&record->act, sock);
-	record->act.value[1] = who.inode;
-	add_socket(record, 1, sock);
-	tell_act(record);
+	tell_connected(ACT_USER_INTERRUPT, &who, sock, ctx->args[2]);
 	return 0;
 }
 

@@ -54,7 +54,6 @@
 #define NR_SYMLINKAT 266
 #define NR_FCHMODAT 268
 #define NR_SPLICE 275
-#define NR_FALLOCATE 285
 #define NR_ACCEPT4 288
 #define NR_DUP3 292
 #define NR_PWRITEV 296
@@ -108,7 +107,6 @@
 #define NR_SYMLINKAT 36
 #define NR_FCHMODAT 53
 #define NR_SPLICE 76
-#define NR_FALLOCATE 47
 #define NR_ACCEPT4 242
 #define NR_DUP3 24
 #define NR_PWRITEV 70
@@ -169,7 +167,6 @@ static const __u8 call_sorts[SYSCALLS_MAX] = {
 	[NR_FTRUNCATE] = CALL_FILE,
 	[NR_FCHMOD] = CALL_FILE,
 	[NR_FCHOWN] = CALL_FILE,
-	[NR_FALLOCATE] = CALL_FILE,
 	[NR_MMAP] = CALL_FILE,
 	[NR_WRITE] = CALL_OUT,
 	[NR_WRITEV] = CALL_OUT,

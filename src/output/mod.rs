@@ -121,7 +121,9 @@ impl Printer {
             }
             Shown::Said(said) => {
                 let mut edges = Vec::new();
-                self.causes.hear(&said, &mut edges);
+                if self.tells_edges() {
+                    self.causes.hear(&said, &mut edges);
+                }
                 let found = self.judge_said(&said);
                 let all = match &mut self.redactor {
                     Some(redactor) => redactor.said(*said),
@@ -150,7 +152,9 @@ impl Printer {
             return Ok(());
         }
         let mut edges = Vec::new();
-        self.causes.see(&deed, &mut edges);
+        if self.tells_edges() {
+            self.causes.see(&deed, &mut edges);
+        }
         let found = self.judge_deed(&deed);
         if let Some(redactor) = &mut self.redactor {
             redactor.deed(&mut deed);
@@ -161,6 +165,11 @@ impl Printer {
         self.put(false, |sink| sink.deed(&deed))?;
         self.edges(edges)?;
         self.put_findings(found)
+    }
+
+    fn tells_edges(&self) -> bool {
+        let sink = self.sink.as_ref();
+        sink.is_some_and(|sink| sink.tells_edges())
     }
 
     /// Behind what proves them.

@@ -25,6 +25,10 @@ impl Sink for Collector {
         Ok(())
     }
 
+    fn tells_edges(&self) -> bool {
+        true
+    }
+
     fn edge(&mut self, edge: &Edge) -> io::Result<()> {
         let mut graph = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         graph.add(edge.clone());

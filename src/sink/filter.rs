@@ -139,6 +139,10 @@ impl Sink for Filtered {
         self.sink.finish()
     }
 
+    fn tells_edges(&self) -> bool {
+        self.sink.tells_edges()
+    }
+
     fn edge(&mut self, edge: &Edge) -> io::Result<()> {
         self.lines.edge(edge)?;
         match self.fits() {

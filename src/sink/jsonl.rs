@@ -284,6 +284,10 @@ impl<W: Write> Sink for JsonLines<W> {
         self.write_out_if_full()
     }
 
+    fn tells_edges(&self) -> bool {
+        true
+    }
+
     fn edge(&mut self, edge: &Edge) -> io::Result<()> {
         let mut line = self.begin("graph.edge", None);
         line.key("ts");

@@ -76,6 +76,11 @@ pub trait Sink {
         Ok(())
     }
 
+    /// Whether [`Self::edge`] prints anything: nobody works them out for nothing.
+    fn tells_edges(&self) -> bool {
+        false
+    }
+
     /// Prints what led to what, if that is told line by line.
     ///
     /// # Errors
