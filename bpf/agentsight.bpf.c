@@ -12,6 +12,7 @@
 
 #include "count.h"
 #include "process.h"
+#include "known.h"
 #include "emit.h"
 #include "act.h"
 #include "sock.h"

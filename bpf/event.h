@@ -130,7 +130,8 @@ struct event_header {
 	__u64 conn_id;       /* unique per connection object and its generation */
 	__u64 conn_ptr;      /* SSL*, gnutls_session_t, PRFileDesc*: for people who debug */
 	__u64 offset;        /* place of the first payload byte in this direction's stream;
-				KIND_CLOSE: bytes written over the whole life */
+				KIND_CLOSE: bytes written over the whole life;
+				KIND_LOADER: when it last had loaded nothing new, or 0 */
 	__u64 call_len;      /* bytes that the whole call moved;
 				KIND_CLOSE: bytes read over the whole life */
 	__u64 seq;           /* counts this direction's records, lost ones included */
@@ -339,6 +340,7 @@ enum agentsight_track {
 	TRACK_ROOT = 1,  /* the user named this very process */
 	TRACK_RULE = 2,  /* it is as the user asked for */
 	TRACK_CHILD = 4, /* a process that is followed started it */
+	TRACK_BORN = 8,  /* and has been since its first instruction */
 };
 
 struct conn_key {

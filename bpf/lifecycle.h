@@ -45,9 +45,19 @@ SEC("uprobe")
 int loader_changed(struct pt_regs *ctx)
 {
 	struct event_header header = {};
+	struct process_key process = {};
 
-	if (fill_followed(&header, KIND_LOADER))
-		emit_mark_now(&header);
+	current_process(&process);
+	if (!is_followed(&process))
+		return 0;
+	if (!may_have_new_code()) {
+		note_quiet(&process);
+		return 0;
+	}
+	fill_caller(&header, &process);
+	header.kind = KIND_LOADER;
+	header.offset = quiet_until(&process);
+	emit_mark_now(&header);
 	return 0;
 }
 

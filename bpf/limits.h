@@ -81,6 +81,9 @@
 /* Executables, names, places and users that have been judged; evicted ones are asked again. */
 #define ANSWERS_MAX 16384
 
+/* Files with code that user space has looked at; of evicted ones it is told again. */
+#define KNOWN_FILES_MAX 16384
+
 /* Processes that a user names in one run. */
 #define ROOTS_MAX 1024
 

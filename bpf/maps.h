@@ -330,6 +330,22 @@ struct {
 	__uint(max_entries, FILES_MAX);
 } nss_files SEC(".maps");
 
+/* Files whose code user space knows, and has probed where there is something to probe. It alone writes. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, struct file_id);
+	__type(value, __u8);
+	__uint(max_entries, KNOWN_FILES_MAX);
+} known_files SEC(".maps");
+
+/* When a process's loader last had loaded nothing but those. `exec_id` is 0. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, struct process_key);
+	__type(value, __u64);
+	__uint(max_entries, PROCESSES_MAX);
+} quiet_loaders SEC(".maps");
+
 /* Processes that were told of when they first spoke TLS. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

@@ -53,7 +53,14 @@ static __noinline int judge(const struct process_facts *facts)
 	return result;
 }
 
-/* Tells user space of a process; it is to act at once. */
+/* Whether user space is to act at once: not if the process runs another time what is known. */
+static __noinline int wants_haste(const struct process_facts *facts, __u8 kind)
+{
+	return kind != KIND_EXEC || !facts ||
+	       !bpf_map_lookup_elem(&known_files, facts->values[ASK_EXE]);
+}
+
+/* Tells user space of a process. */
 static __noinline int tell_process(struct task_struct *task, const struct process_facts *facts,
 				   __u8 kind, const char *path)
 {
@@ -79,7 +86,9 @@ static __noinline int tell_process(struct task_struct *task, const struct proces
 	__builtin_memcpy(record->comm, copy->values[ASK_COMM], sizeof(record->comm));
 	if (path)
 		bpf_probe_read_kernel_str(copy->path, sizeof(copy->path), path);
-	bpf_ringbuf_submit(record, BPF_RB_FORCE_WAKEUP);
+	bpf_ringbuf_submit(record, wants_haste(facts, kind) ?
+					   BPF_RB_FORCE_WAKEUP :
+					   wakeup(sizeof(*record) + sizeof(*copy)));
 	return 0;
 }
 
@@ -163,7 +172,7 @@ int process_forked(struct bpf_raw_tracepoint_args *ctx)
 	/* It has the properties of its parent, but for clone flags that no agent is known to use; its exec is judged anew. */
 	inherited = follow ? TRACK_CHILD : *why & TRACK_RULE;
 	if (inherited)
-		track(&of_child, inherited);
+		track(&of_child, inherited | TRACK_BORN);
 	tell_fork(&of_parent, child);
 	return 0;
 }

@@ -181,6 +181,7 @@ struct sock {
 
 struct vm_area_struct {
 	struct file *vm_file;
+	unsigned long vm_flags;
 };
 
 struct mm_struct {

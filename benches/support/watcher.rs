@@ -45,12 +45,25 @@ impl Watcher {
         variables: &[(&str, &Path)],
         folder: &Path,
     ) -> Result<Self> {
+        Self::start_as(&["attach", "--json", "-o"], options, variables, folder)
+    }
+
+    /// The same of another subcommand, whose last word takes the name of its output.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn start_as(
+        command: &[&str],
+        options: &[&str],
+        variables: &[(&str, &Path)],
+        folder: &Path,
+    ) -> Result<Self> {
         let (said, lines) = (folder.join("said"), folder.join("lines"));
         // The last one's: it is waited for.
         let _ = fs::remove_file(&lines);
         let child = Command::new(AGENTSIGHT)
             .envs(variables.iter().copied())
-            .args(["attach", "--json", "-o"])
+            .args(command)
             .arg(&lines)
             .args(options)
             .stdout(Stdio::null())

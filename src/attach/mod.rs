@@ -46,7 +46,7 @@ pub use bench::{BenchKind, BenchProbe};
 pub use events::Events;
 pub use features::Features;
 pub use processes::Scope;
-pub use ring::{Notice, RingReader, RunningRing, go_first};
+pub use ring::{Loaded, Notice, RingReader, RunningRing, go_first};
 pub use tables::Followed;
 pub use waiter::Waiter;
 

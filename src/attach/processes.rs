@@ -10,6 +10,8 @@ use crate::event::{ProcessId, wire};
 
 /// Generations of processes whose children have lower pids, found at a time.
 const SCANS_MAX: usize = 4;
+/// Of `enum agentsight_track`.
+const TRACK_BORN: u8 = 8;
 
 /// Whom to report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,5 +135,16 @@ impl Session {
         let keys = self.skel.maps.tracked.keys();
         keys.filter_map(|key| wire::conn_key_process(&key))
             .collect()
+    }
+
+    /// Whether a process that is followed has been so since its first instruction.
+    pub fn is_followed_since_birth(&self, process: ProcessId) -> bool {
+        let why = self
+            .skel
+            .maps
+            .tracked
+            .lookup(&wire::process_key(process), MapFlags::ANY);
+        let why = why.ok().flatten();
+        why.is_some_and(|why| why.iter().any(|why| why & TRACK_BORN != 0))
     }
 }

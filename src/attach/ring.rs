@@ -57,10 +57,21 @@ pub struct RingReader {
 pub enum Notice {
     /// A process ended. All that it said is in the queue; whether it has had connections.
     Exit(Caller, bool),
-    /// A process loaded or unloaded libraries, at this time of the boot clock.
-    Loader(ProcessId, u64),
+    /// A process has loaded code that was not known.
+    Loader(Loaded),
     /// A process was told of.
     Process(Box<Sighted>),
+}
+
+/// What a dynamic loader told. Times are of the boot clock, in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// Whose.
+    pub process: ProcessId,
+    /// When.
+    pub at_ns: u64,
+    /// Until when it had loaded nothing that was not known; 0: nobody looked.
+    pub quiet_until_ns: u64,
 }
 
 /// A running reader.
@@ -245,7 +256,11 @@ fn tell(filler: &mut Filler, notices: &Sender<Notice>, record: &[u8], may_strip:
     filler.flush();
     let notice = match wire::decode(record) {
         Ok(Event::Exit(caller)) => Notice::Exit(caller, wire::has_spoken(record)),
-        Ok(Event::Loader(caller)) => Notice::Loader(caller.process, caller.ts_ns),
+        Ok(Event::Loader(caller)) => Notice::Loader(Loaded {
+            process: caller.process,
+            at_ns: caller.ts_ns,
+            quiet_until_ns: wire::quiet_until_ns(record),
+        }),
         Ok(Event::Process(sighted)) => Notice::Process(sighted),
         _ => return filler.take(record, may_strip),
     };

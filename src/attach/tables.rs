@@ -7,11 +7,13 @@ use libbpf_rs::{MapCore, MapFlags, MapHandle};
 use super::libbpf::Blame;
 use super::{Scope, Session};
 use crate::error::Result;
+use crate::event::process::FileId;
 use crate::event::wire::{self, ConnState, Counter};
 use crate::event::{ProcessId, Thread};
 
-/// `TRACK_RULE` of `enum agentsight_track`.
-const TRACK_RULE: u8 = 2;
+/// Of `enum agentsight_track`.
+const TRACK_ROOT: u8 = 1;
+const TRACK_CHILD: u8 = 4;
 /// Processes that are looked through for one: the question is asked while somebody waits.
 const FOLLOWED_MAX: usize = 4096;
 
@@ -27,7 +29,9 @@ impl Followed {
         let is_its = |key: &Vec<u8>| key.get(8..12) == Some(&pid.to_ne_bytes());
         let key = self.map.keys().take(FOLLOWED_MAX).find(is_its);
         let why = key.and_then(|key| self.map.lookup(&key, MapFlags::ANY).ok()?);
-        why.is_some_and(|why| self.follow || why.iter().any(|why| why & !TRACK_RULE != 0))
+        why.is_some_and(|why| {
+            self.follow || why.iter().any(|why| why & (TRACK_ROOT | TRACK_CHILD) != 0)
+        })
     }
 }
 
@@ -64,6 +68,21 @@ impl Session {
             counters.push((counter, sum));
         }
         Ok(counters)
+    }
+
+    /// Processes that load this file are not told of from now on, unless they load another one, too.
+    pub fn know_file(&self, file: FileId) {
+        // Without room for it, they are told of as before.
+        let _ = self
+            .skel
+            .maps
+            .known_files
+            .update(&file.0, &[1], MapFlags::ANY);
+    }
+
+    /// Undoes [`Self::know_file`].
+    pub fn forget_file(&self, file: FileId) {
+        let _ = self.skel.maps.known_files.delete(&file.0);
     }
 
     /// The connections that are open now.

@@ -413,6 +413,13 @@ pub fn has_spoken(record: &[u8]) -> bool {
     header.is_none_or(|header| header.has(FLAG_SPOKE))
 }
 
+/// Until when a process had loaded nothing that was not known, on the boot clock, by what its loader's record says; 0: that
+/// is not known.
+pub fn quiet_until_ns(record: &[u8]) -> u64 {
+    let header = Header::read(&mut Reader::new(record, Endian::NATIVE));
+    header.map_or(0, |header| header.offset)
+}
+
 /// The stream of which a record tells the end.
 pub fn closed(record: &[u8]) -> Option<ConnId> {
     let header = Header::read(&mut Reader::new(record, Endian::NATIVE))?;
@@ -576,6 +583,14 @@ pub fn conn_key_process(key: &[u8]) -> Option<ProcessId> {
     let start_ns = key.u64()?;
     let pid = key.u32()?;
     Some(ProcessId { pid, start_ns })
+}
+
+/// The key of a process in maps that do not care which program it runs: `struct process_key`.
+pub fn process_key(process: ProcessId) -> Vec<u8> {
+    let mut key = process.start_ns.to_ne_bytes().to_vec();
+    key.extend(process.pid.to_ne_bytes());
+    key.extend([0; 4]);
+    key
 }
 
 /// Decodes an entry of the `conns` map.

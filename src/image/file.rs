@@ -1,6 +1,6 @@
 //! Opening a file for analysis: mapped read-only, with the identity that caches and probes go by.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -29,14 +29,19 @@ impl FileIdentity {
     /// # Errors
     /// `fstat` failed.
     pub fn of(file: &File) -> std::io::Result<Self> {
-        let metadata = file.metadata()?;
-        Ok(Self {
+        Ok(Self::from(&file.metadata()?))
+    }
+}
+
+impl From<&Metadata> for FileIdentity {
+    fn from(metadata: &Metadata) -> Self {
+        Self {
             dev: metadata.dev(),
             ino: metadata.ino(),
             size: metadata.size(),
             mtime_ns: i128::from(metadata.mtime()) * 1_000_000_000
                 + i128::from(metadata.mtime_nsec()),
-        })
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which processes are followed, and what of theirs is probed: what they run, what they have loaded, and what they load
 //! later. What may have been said before probes were in place is told.
 
+mod again;
 mod sweep;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -13,20 +14,21 @@ use super::Progress;
 use super::census::{Census, Window};
 use super::files::Files;
 use super::judge::Judge;
-use crate::attach::{Followed, Scope, Session, boot_time_ns};
+use crate::attach::{Followed, Loaded, Scope, Session, boot_time_ns};
 use crate::cache::{Companions, Examiner};
 use crate::error::{Error, ErrorKind, Result};
+use crate::event::ProcessId;
 use crate::event::frame::Frame;
-use crate::event::process::{Facts, Missed, ProcessInfo, Sighted, Sighting};
+use crate::event::process::{Missed, ProcessInfo, Sighted, Sighting};
 use crate::event::queue::Queue;
 use crate::event::wire::{ConnState, Counter};
-use crate::event::{Caller, ProcessId};
 use crate::host::places::Places;
 use crate::host::roots::Root;
 use crate::host::selected::Executable;
 use crate::host::{libraries, processes, programs};
 use crate::image::{FileIdentity, ImageFile};
 use crate::plan::Choice;
+use again::Met;
 
 /// Roots that are remembered; each keeps a directory open.
 const ROOTS_MAX: usize = 64;
@@ -49,6 +51,8 @@ struct Brought {
     tells: bool,
     /// Files that capture, and that one of its processes was seen to load.
     loads: BTreeSet<usize>,
+    /// One of its processes was seen with code of files that it does not need.
+    loads_others: bool,
 }
 
 /// The probes of a run.
@@ -60,6 +64,8 @@ pub struct Coverage<'c> {
     roots: HashMap<u32, Root>,
     judge: Judge,
     places: Places,
+    /// For processes that are like others before.
+    met: Met,
     census: Census,
     queue: Arc<Queue>,
     /// Processes are told of when they start, not only when they speak.
@@ -95,6 +101,7 @@ impl<'c> Coverage<'c> {
             roots: HashMap::new(),
             judge,
             places: Places::new(),
+            met: Met::default(),
             census: Census::default(),
             queue,
             follows: true,
@@ -342,6 +349,9 @@ impl<'c> Coverage<'c> {
         if sighted.why == Sighting::Seen && self.follows && self.census.knows(process) {
             return Ok(());
         }
+        if sighted.why == Sighting::Executed && self.follows && self.meet_again(sighted) {
+            return Ok(());
+        }
         let since_ns = match sighted.why {
             Sighting::Executed => caller.ts_ns,
             _ => process.start_ns,
@@ -349,7 +359,11 @@ impl<'c> Coverage<'c> {
         // It may end any moment: first what is needed to examine it.
         let begun = self.follows.then(|| self.open(sighted));
         let comm = caller.comm.text().into_owned();
-        self.tell(sighted, since_ns);
+        let exe = match &begun {
+            Some(Some((program, _))) => Some(program.path().to_string_lossy().into_owned()),
+            _ => exe_of(process),
+        };
+        self.tell(sighted, since_ns, exe.clone());
         let Some(begun) = begun else {
             return Ok(());
         };
@@ -360,6 +374,7 @@ impl<'c> Coverage<'c> {
         if let Some((program, root)) = begun {
             let namespace = sighted.facts.mount_namespace();
             let key = (program.identity(), namespace);
+            self.met.keep(&sighted.facts, program.identity(), exe);
             let brought = self.cover_exe(program, namespace, root.as_slice());
             if let Some(known) = self.census.find(process) {
                 known.tells = brought.tells;
@@ -440,34 +455,32 @@ impl<'c> Coverage<'c> {
         }
     }
 
-    fn tell(&self, sighted: &Sighted, since_ns: u64) {
-        let info = self.describe(&sighted.caller, &sighted.facts, since_ns);
-        // Without room for it, what the process says goes before.
-        let _ = self.queue.push(Frame::Process(Arc::new(info)));
-    }
-
-    fn describe(&self, caller: &Caller, facts: &Facts, since_ns: u64) -> ProcessInfo {
-        let pid = caller.process.pid;
-        let is_there = processes::is_alive(caller.process);
-        let place = self.places.of(pid).filter(|_| is_there);
-        let exe = Executable::of(pid.cast_signed()).filter(|_| is_there);
+    /// `exe`: its executable, as it sees it itself.
+    fn tell(&mut self, sighted: &Sighted, since_ns: u64, exe: Option<String>) {
+        let (caller, facts) = (&sighted.caller, &sighted.facts);
+        let place = self.place(sighted);
         let text = |path: PathBuf| path.to_string_lossy().into_owned();
-        ProcessInfo {
+        let info = ProcessInfo {
             process: caller.process,
             since_ns,
             comm: caller.comm.text().into_owned(),
             uid: facts.uid(),
             parent: facts.parent,
-            ns_pid: (facts.ns_pid != pid).then_some(facts.ns_pid),
-            exe: exe.map(|exe| text(exe.path)),
+            ns_pid: (facts.ns_pid != caller.process.pid).then_some(facts.ns_pid),
+            exe,
             cgroup: place.as_ref().map(|place| text(place.cgroup.clone())),
             container: place.and_then(|place| place.container),
-        }
+        };
+        // Without room for it, what the process says goes before.
+        let _ = self.queue.push(Frame::Process(Arc::new(info)));
     }
 
-    /// A process loaded or unloaded libraries.
-    pub fn expect_news(&mut self, process: ProcessId, at_ns: u64) {
-        self.look(process, at_ns);
+    /// A process loaded code that was not known.
+    pub fn expect_news(&mut self, loaded: Loaded) {
+        if let Some(known) = self.census.find(loaded.process) {
+            known.looked_ns = known.looked_ns.max(loaded.quiet_until_ns);
+        }
+        self.look(loaded.process, loaded.at_ns);
     }
 
     /// Covers what a process has mapped; what was not there at the last look came at `now_ns` or before.
@@ -512,6 +525,7 @@ impl<'c> Coverage<'c> {
             let files = &self.files;
             let captures = |number: &&usize| files.get(**number).is_some_and(|file| file.captures);
             brought.loads.extend(used.iter().filter(captures));
+            brought.loads_others |= used.iter().any(|number| !brought.files.contains(number));
         }
     }
 
@@ -638,6 +652,13 @@ impl<'c> Coverage<'c> {
     pub fn detach(&mut self) {
         self.files.session.detach();
     }
+}
+
+/// What a process runs, as it sees it itself.
+fn exe_of(process: ProcessId) -> Option<String> {
+    let exe = Executable::of(process.pid.cast_signed());
+    let exe = exe.filter(|_| processes::is_alive(process))?;
+    Some(exe.path.to_string_lossy().into_owned())
 }
 
 fn late(process: ProcessId, comm: &str, file: &super::files::Covered, window: Window) -> Missed {

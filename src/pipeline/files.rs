@@ -11,6 +11,7 @@ use crate::cache::Examiner;
 use crate::discover::{Finding, Report};
 use crate::doctor::{self, Launcher, Status};
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::event::process::FileId;
 use crate::host::inodes::{CodeInode, CodeInodes};
 use crate::host::processes::{Inode, MappedFile};
 use crate::host::roots::Root;
@@ -57,6 +58,13 @@ impl Covered {
     }
 }
 
+/// A file that somebody has mapped.
+struct Mapping {
+    number: usize,
+    /// The kernel side knows it by this, and does not tell of those who load nothing else.
+    id: Option<FileId>,
+}
+
 /// All files that were looked at.
 pub struct Files<'c> {
     pub session: Session,
@@ -70,7 +78,7 @@ pub struct Files<'c> {
     /// Across mounts: two containers of one image must not get two probes on one inode.
     by_code: CodeInodes,
     /// As /proc/PID/maps names them, which need not be what `stat` says.
-    by_mapping: HashMap<Inode, usize>,
+    by_mapping: HashMap<Inode, Mapping>,
     /// Dynamic loaders, and whether they tell of new libraries.
     loaders: Vec<(CodeInode, bool)>,
     /// Our own program: children of ours are nobody's agents.
@@ -128,8 +136,8 @@ impl<'c> Files<'c> {
 
     /// Covers a file that a process has mapped. `None`: it cannot be reached any more.
     pub fn cover_mapped(&mut self, mapped: &MappedFile) -> Option<usize> {
-        if let Some(number) = self.by_mapping.get(&mapped.inode) {
-            return Some(*number);
+        if let Some(known) = self.by_mapping.get(&mapped.inode) {
+            return Some(known.number);
         }
         let file = match mapped.open() {
             Ok(file) => file,
@@ -140,9 +148,26 @@ impl<'c> Files<'c> {
                 return None;
             }
         };
+        let id = self.session.file_id(file.file()).ok();
         let number = self.cover_gently(file);
-        self.by_mapping.insert(mapped.inode, number);
+        // Only now: its probes are in place.
+        if let Some(id) = id {
+            self.session.know_file(id);
+        }
+        self.by_mapping.insert(mapped.inode, Mapping { number, id });
         Some(number)
+    }
+
+    /// Forgets the other mappings, and has the kernel side tell again of who loads these files.
+    fn retain_mappings(&mut self, is_kept: impl Fn(&Inode, usize) -> bool) {
+        let session = &self.session;
+        self.by_mapping.retain(|inode, known| {
+            let stays = is_kept(inode, known.number);
+            if let Some(id) = known.id.filter(|_| !stays) {
+                session.forget_file(id);
+            }
+            stays
+        });
     }
 
     /// Covers a file that the user did not name: what is wrong with it stops nothing.
@@ -336,7 +361,7 @@ impl<'c> Files<'c> {
         };
         self.by_identity.retain(|_, known| *known != number);
         self.by_code.remove(number);
-        self.by_mapping.retain(|_, known| *known != number);
+        self.retain_mappings(|_, known| known != number);
         if let Some((probes, _)) = covered.probed {
             self.session.release(probes);
         }
@@ -354,7 +379,7 @@ impl<'c> Files<'c> {
             let is_rewritten = FileIdentity::of(file).is_ok_and(|now| now != covered.identity);
             let is_deleted = file.metadata().is_ok_and(|data| data.nlink() == 0);
             let mappings = self.by_mapping.iter();
-            let mut names = mappings.filter(|(_, known)| *known == number);
+            let mut names = mappings.filter(|(_, known)| known.number == *number);
             let is_unused = used.is_some_and(|used| !names.any(|(inode, _)| used.contains(inode)));
             if is_rewritten || (is_deleted && is_unused) {
                 stale.push((*number, is_rewritten));
@@ -377,13 +402,11 @@ impl<'c> Files<'c> {
 
     /// Files without probes that nobody has mapped: nothing holds them, and their inode numbers are used again.
     fn forget_unused(&mut self, used: &HashSet<Inode>) {
-        let is_probed = |number: &usize| {
-            let covered = self.covered.get(number);
-            covered.is_some_and(|covered| covered.probed.is_some())
-        };
-        self.by_mapping
-            .retain(|inode, number| used.contains(inode) || is_probed(number));
-        let mapped: HashSet<usize> = self.by_mapping.values().copied().collect();
+        let covered = self.covered.iter();
+        let probed = covered.filter(|(_, covered)| covered.probed.is_some());
+        let probed: HashSet<usize> = probed.map(|(number, _)| *number).collect();
+        self.retain_mappings(|inode, number| used.contains(inode) || probed.contains(&number));
+        let mapped: HashSet<usize> = self.by_mapping.values().map(|known| known.number).collect();
         let covered = self.covered.iter();
         let unused = covered
             .filter(|(number, covered)| covered.probed.is_none() && !mapped.contains(number));

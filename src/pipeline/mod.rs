@@ -483,7 +483,7 @@ impl Run<'_> {
                 }
                 // Probes that are placed now would stay to the end.
                 _ if self.is_winding_up => {}
-                Notice::Loader(process, at_ns) => self.coverage.expect_news(process, at_ns),
+                Notice::Loader(loaded) => self.coverage.expect_news(loaded),
                 Notice::Process(sighted) => self.coverage.meet(&sighted)?,
             }
         }

@@ -1,6 +1,8 @@
 //! Processes as they come and go: whatever they do, each byte is told under the process that said it, nothing is lost
 //! unsaid, and nothing of ours stays when they or we have gone.
 
+mod again;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -91,8 +91,9 @@ impl Coverage<'_> {
 
     fn learn_late(&mut self, process: ProcessId) {
         let comm = programs::comm(process.pid).unwrap_or_default();
+        let since_birth = self.files.session.is_followed_since_birth(process);
         let known = self.census.learn(process, comm, process.start_ns);
-        known.followed_ns = boot_time_ns();
+        known.followed_ns = if since_birth { 0 } else { boot_time_ns() };
     }
 
     fn release_stale(&mut self, processes: &[ProcessId]) {
