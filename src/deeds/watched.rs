@@ -6,7 +6,7 @@ use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Where keys, passwords, tokens and histories are. What begins with `!` is no secret nevertheless.
-const SENSITIVE: [&str; 40] = [
+const SENSITIVE: [&str; 51] = [
     "!/etc/ssl/**",
     "!/usr/**",
     "!/proc/self/**",
@@ -15,9 +15,12 @@ const SENSITIVE: [&str; 40] = [
     "/etc/sudoers",
     "/proc/*/environ",
     "/proc/*/mem",
+    "/run/secrets/*",
     "**/.aws/*",
+    "**/.aws/sso/cache/*",
     "**/.azure/*",
     "**/.bash_history",
+    "**/.cargo/credentials*",
     "**/.claude/.credentials.json",
     "**/.claude.json",
     "**/.codex/auth.json",
@@ -31,11 +34,14 @@ const SENSITIVE: [&str; 40] = [
     "**/.gnupg/*",
     "**/.gnupg/private-keys-v1.d/*",
     "**/.kube/*",
+    "**/.local/share/keyrings/*",
+    "**/.my.cnf",
     "**/.netrc",
     "**/.npmrc",
     "**/.pgpass",
     "**/.pypirc",
     "**/.ssh/*",
+    "**/.terraform.d/credentials.tfrc.json",
     "**/.vault-token",
     "**/.zsh_history",
     "**/Cookies",
@@ -45,8 +51,12 @@ const SENSITIVE: [&str; 40] = [
     "**/id_rsa",
     "**/key4.db",
     "**/logins.json",
+    "**/serviceaccount/token",
+    "**/*.kdbx",
     "**/*.key",
+    "**/*.p12",
     "**/*.pem",
+    "**/*.pfx",
 ];
 
 /// Bytes of a name that the kernel side compares: `NAME_BYTES` in bpf/act_file.h.
