@@ -56,8 +56,7 @@ static __noinline int judge(const struct process_facts *facts)
 /* Whether user space is to act at once: not if the process runs another time what is known. */
 static __noinline int wants_haste(const struct process_facts *facts, __u8 kind)
 {
-	return kind != KIND_EXEC || !facts ||
-	       !bpf_map_lookup_elem(&known_files, facts->values[ASK_EXE]);
+	return kind != KIND_EXEC || !bpf_map_lookup_elem(&known_files, facts->values[ASK_EXE]);
 }
 
 /* Tells user space of a process. */
