@@ -97,19 +97,43 @@ struct {
 	__uint(max_entries, PROCESSES_MAX);
 } blind SEC(".maps");
 
-static __noinline int tell_blind(const struct process_key *process, __u32 by)
+static __always_inline bool is_new_blind(const struct process_key *process, __u32 by)
 {
-	struct blind_key key = { .by = by };
+	struct blind_key key = { .by = by, .tgid = process->tgid, .start_ns = process->start_ns };
 	__u8 yes = 1;
 
-	if (!process)
-		return 0;
-	key.tgid = process->tgid;
-	key.start_ns = process->start_ns;
 	if (bpf_map_lookup_elem(&blind, &key))
-		return 0;
+		return false;
 	bpf_map_update_elem(&blind, &key, &yes, BPF_ANY);
+	return true;
+}
+
+static __noinline int tell_blind(const struct process_key *process, __u32 by)
+{
+	if (!process || !is_new_blind(process, by))
+		return 0;
 	return tell_numbers(process, ACT_BLIND, 0, by, 0);
+}
+
+/* Of a process that is followed, where its system calls are not seen. It may be another one than the one that runs. */
+static __noinline int tell_unseen_calls(struct task_struct *task, __u32 user)
+{
+	struct process_key process;
+	struct act_record *record;
+
+	if (!tells_acts || !lacks_calls)
+		return 0;
+	process_of(task, &process);
+	if (!is_new_blind(&process, BLIND_CALLS))
+		return 0;
+	record = new_act(user, ACT_BLIND);
+	if (!record)
+		return 0;
+	record->header.ts_ns = bpf_ktime_get_boot_ns();
+	record->header.process_start = process.start_ns;
+	record->header.pid = record->header.tid = process.tgid;
+	record->act.value[0] = BLIND_CALLS;
+	return tell_act(record);
 }
 
 static __noinline int tell_ids(const struct process_key *process, __s64 result)

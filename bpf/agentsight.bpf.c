@@ -18,6 +18,7 @@
 #include "sock.h"
 #include "descriptor.h"
 #include "act_process.h"
+#include "act_other.h"
 #include "track.h"
 #include "conn.h"
 #include "nspr.h"
@@ -34,7 +35,6 @@
 #include "aead.h"
 #include "act_file.h"
 #include "act_network.h"
-#include "act_other.h"
 #include "syscalls.h"
 #include "lifecycle.h"
 

@@ -78,6 +78,7 @@ enum agentsight_act {
 enum agentsight_blind {
 	BLIND_IO_URING = 1,
 	BLIND_COMPAT = 2, /* 32-bit system calls, which have other numbers */
+	BLIND_CALLS = 3,  /* any system call: this kernel shows us none of them */
 };
 
 /* Flags of ACT_WRITTEN and ACT_FLOW in struct act, `flags`. */
@@ -88,6 +89,8 @@ enum agentsight_act_flag {
 	ACT_FLAG_WRITTEN =
 		8, /* opened for reading only; a process that we follow wrote it before */
 	ACT_FLAG_SECURE = 16, /* set-user-ID and the like: libraries are not preloaded */
+	ACT_FLAG_LATE = 32,   /* set by user space, which found the program in /proc */
+	ACT_FLAG_UNSEEN = 64, /* the same: it was not there any more, so only its name is known */
 };
 
 /* How a text of an act is to be read. */

@@ -14,6 +14,25 @@ static __always_inline bool fill_followed(struct event_header *header, __u8 kind
 	return true;
 }
 
+#define EEXIST 17
+
+/* Processes whose end was told. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, struct process_key);
+	__type(value, __u8);
+	__uint(max_entries, PROCESSES_MAX);
+} ended SEC(".maps");
+
+/* Threads that leave together may all see that none is left. */
+static __always_inline bool is_first_end(const struct process_key *process)
+{
+	struct process_key who = { .start_ns = process->start_ns, .tgid = process->tgid };
+	__u8 yes = 1;
+
+	return bpf_map_update_elem(&ended, &who, &yes, BPF_NOEXIST) != -EEXIST;
+}
+
 /* Runs once per thread; the last one to leave ends the process. */
 SEC("raw_tp/sched_process_exit")
 int process_exit(void *ctx)
@@ -27,6 +46,8 @@ int process_exit(void *ctx)
 	process.start_ns = header.process_start;
 	process.tgid = header.pid;
 	if (tells_acts) {
+		if (!is_first_end(&process))
+			return 0;
 		end_descriptors(process.tgid);
 		tell_end(&process, task);
 	}

@@ -372,9 +372,10 @@ const volatile bool only_tracked = false; /* report only processes in `tracked` 
 const volatile bool follow = false;       /* what a process in `tracked` starts is in it, too */
 const volatile bool tells_acts =
 	false; /* what followed processes do is told, beside what they say */
-const volatile bool tell_users = false; /* tell of each process when it first speaks TLS */
-const volatile __u32 asked = 0;         /* which of enum agentsight_question decide, by bit */
-const volatile __u64 max_bytes = ~0ULL; /* payload kept per call */
+const volatile bool lacks_calls = false; /* the programs of syscalls.h are not there */
+const volatile bool tell_users = false;  /* tell of each process when it first speaks TLS */
+const volatile __u32 asked = 0;          /* which of enum agentsight_question decide, by bit */
+const volatile __u64 max_bytes = ~0ULL;  /* payload kept per call */
 const volatile __u64 wakeup_bytes = WAKEUP_BYTES; /* as in limits.h, by the ring's size */
 const volatile bool use_bpf_loop = true;          /* false where the kernel has no bpf_loop */
 

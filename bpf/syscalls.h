@@ -135,6 +135,7 @@
 #define MESSAGES_MAX 4     /* of sendmmsg and recvmmsg that are looked at */
 #define PIECES_TOLD_MAX 16 /* of writev */
 
+/* Mirrored in src/attach/acts.rs. */
 enum call_sort {
 	CALL_NONE = 0,
 	CALL_PATH = 1,
@@ -616,23 +617,13 @@ int BPF_PROG(call_of_other_kind, struct pt_regs *regs, long result)
 	return 0;
 }
 
+/* By enum call_sort. User space fills it in: the object is to load where these programs do not. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
 	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(__u32));
 	__uint(max_entries, CALL_MAX);
-	__array(values, int(void *));
-} call_programs SEC(".maps") = {
-	.values = {
-		[CALL_PATH] = (void *)&call_with_path,
-		[CALL_OPEN] = (void *)&call_that_opens,
-		[CALL_FILE] = (void *)&call_on_file,
-		[CALL_OUT] = (void *)&call_that_sends,
-		[CALL_IN] = (void *)&call_that_receives,
-		[CALL_CLOSE] = (void *)&call_that_closes,
-		[CALL_SOCKET] = (void *)&call_on_socket,
-		[CALL_OTHER] = (void *)&call_of_other_kind,
-	},
-};
+} call_programs SEC(".maps");
 
 SEC("tp_btf/sys_exit")
 int BPF_PROG(call_returned, struct pt_regs *regs, long result)

@@ -205,6 +205,7 @@ int process_execed(struct bpf_raw_tracepoint_args *ctx)
 	}
 	tell_process(task, facts, KIND_EXEC, path);
 	tell_exec(task, program);
+	tell_unseen_calls(task, ACT_USER_PROCESS);
 	return 0;
 }
 
@@ -216,8 +217,10 @@ static __always_inline void reconsider(struct task_struct *task, const struct pr
 	process_of(task, &process);
 	if (process.tgid == self_tgid || find_tracked(&process))
 		return;
-	if (consider(task, facts, NULL))
-		tell_process(task, facts, KIND_SEEN, NULL);
+	if (!consider(task, facts, NULL))
+		return;
+	tell_process(task, facts, KIND_SEEN, NULL);
+	tell_unseen_calls(task, ACT_USER_PROCESS);
 }
 
 /* Before the new name is in place. Programs choose their own (node's process.title). */
@@ -289,5 +292,6 @@ int scan(struct bpf_iter__task *ctx)
 	else if (only_tracked && !consider(task, facts, NULL))
 		return 0;
 	tell_process(task, facts, KIND_SEEN, NULL);
+	tell_unseen_calls(task, ACT_USER_SWEEP);
 	return 0;
 }

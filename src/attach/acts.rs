@@ -1,12 +1,13 @@
 //! What followed processes do to the system, beside what they say: system calls that return, and connections that are made.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 use libbpf_rs::{Iter, IterOpts, MapCore, MapFlags, MapIterOpts};
 
 use super::Session;
 use super::libbpf::Blame;
 use crate::error::{Context, Result};
+use crate::event::process::FileId;
 
 impl Session {
     /// From now on, acts are told, if the session was opened for that.
@@ -14,7 +15,7 @@ impl Session {
     /// # Errors
     /// The kernel refuses.
     pub fn watch_acts(&mut self) -> Result<()> {
-        if !self.tells_acts {
+        if !self.tells_acts || !self.features.system_calls {
             return Ok(());
         }
         let progs = &self.skel.progs;
@@ -22,11 +23,54 @@ impl Session {
             .connection_made
             .attach_raw_tracepoint("inet_sock_set_state")
             .blame(|| "failed to attach to tracepoint inet_sock_set_state")?;
-        let returned = progs
+        self.links.push(made);
+        self.name_call_programs()?;
+        let returned = self
+            .skel
+            .progs
             .call_returned
             .attach_trace()
             .blame(|| "failed to attach to tracepoint sys_exit")?;
-        self.links.extend([made, returned]);
+        self.links.push(returned);
+        Ok(())
+    }
+
+    /// Whether acts are told.
+    pub fn tells_acts(&self) -> bool {
+        self.tells_acts
+    }
+
+    /// Whether a process that is followed has written this file.
+    pub fn was_written(&self, file: &FileId) -> bool {
+        let written = &self.skel.maps.written;
+        matches!(written.lookup(&file.0, MapFlags::ANY), Ok(Some(_)))
+    }
+
+    /// Acts are to be told, but files and sockets cannot be seen: why.
+    pub fn unseen_calls(&self) -> Option<&str> {
+        self.unseen_calls.as_deref()
+    }
+
+    /// Which program is for which sort of system call: `enum call_sort`.
+    fn name_call_programs(&self) -> Result<()> {
+        let progs = &self.skel.progs;
+        let programs = [
+            &progs.call_with_path,
+            &progs.call_that_opens,
+            &progs.call_on_file,
+            &progs.call_that_sends,
+            &progs.call_that_receives,
+            &progs.call_that_closes,
+            &progs.call_on_socket,
+            &progs.call_of_other_kind,
+        ];
+        for (sort, program) in (1_u32..).zip(programs) {
+            let program = program.as_fd().as_raw_fd();
+            let (sort, program) = (sort.to_ne_bytes(), program.to_ne_bytes());
+            let map = &self.skel.maps.call_programs;
+            map.update(&sort, &program, MapFlags::ANY)
+                .blame(|| "failed to name the BPF programs for system calls")?;
+        }
         Ok(())
     }
 
@@ -51,7 +95,7 @@ impl Session {
     /// # Errors
     /// The kernel refuses.
     pub fn tell_descriptors(&self) -> Result<()> {
-        if !self.tells_acts {
+        if !self.tells_acts || !self.features.system_calls {
             return Ok(());
         }
         let failed = || "failed to look at the open files";

@@ -22,6 +22,8 @@ pub struct Features {
     pub uprobe_multi: bool,
     /// Tracepoints `sock_send_length` and `sock_recv_length` (6.3), with `bpf_task_pt_regs` (5.15).
     pub socket_lengths: bool,
+    /// Programs of the type `tp_btf` on `sys_exit` (5.5), and iterators over maps (5.8).
+    pub system_calls: bool,
     /// `BPF_TRACE_UPROBE_SESSION` links (6.13).
     pub uprobe_session: bool,
     /// Return probes, which every kernel has; whether sandboxed programs survive them is tried apart.
@@ -42,6 +44,7 @@ impl Features {
                 "find_vma" => features.find_vma = false,
                 "return_probes" => features.return_probes = false,
                 "socket_lengths" => features.socket_lengths = false,
+                "system_calls" => features.system_calls = false,
                 "uprobe_multi" => features.uprobe_multi = false,
                 "uprobe_session" => features.uprobe_session = false,
                 _ => {}
@@ -60,6 +63,8 @@ impl Features {
             socket_lengths: has_helper(sys::BPF_FUNC_task_pt_regs)
                 && has_tracepoint(c"sock_send_length")
                 && has_tracepoint(c"sock_recv_length"),
+            system_calls: takes_typed(c"sys_exit", sys::BPF_TRACE_RAW_TP)
+                && takes_typed(c"bpf_map_elem", sys::BPF_TRACE_ITER),
             uprobe_multi: takes_multi_links(sys::BPF_TRACE_UPROBE_MULTI),
             return_probes: true,
             uprobe_session: takes_multi_links(sys::BPF_TRACE_UPROBE_SESSION),
@@ -80,15 +85,33 @@ fn has_helper(helper: bpf_func_id) -> bool {
 
 /// Whether the kernel's BTF has the tracepoint.
 fn has_tracepoint(name: &CStr) -> bool {
+    btf_id(name, sys::BPF_TRACE_RAW_TP).is_some()
+}
+
+fn btf_id(name: &CStr, attach_type: u32) -> Option<u32> {
     // SAFETY: the name outlives the call.
-    unsafe { sys::libbpf_find_vmlinux_btf_id(name.as_ptr(), sys::BPF_TRACE_RAW_TP) > 0 }
+    let id = unsafe { sys::libbpf_find_vmlinux_btf_id(name.as_ptr(), attach_type) };
+    u32::try_from(id).ok().filter(|id| *id > 0)
+}
+
+/// Whether a program that does nothing loads for this place, which the kernel's BTF describes.
+fn takes_typed(name: &CStr, attach_type: u32) -> bool {
+    let Some(attach_btf_id) = btf_id(name, attach_type) else {
+        return false;
+    };
+    let opts = sys::bpf_prog_load_opts {
+        attach_btf_id,
+        ..load_opts(attach_type)
+    };
+    load_empty(sys::BPF_PROG_TYPE_TRACING, opts).is_some()
 }
 
 /// Loads a program that does nothing for this attach type and links it to the root directory. A
 /// kernel that knows such links says that this is no file with code (EBADF); one that does not says
 /// EINVAL. libbpf (src/features.c, probe_uprobe_multi_link) asks the same question.
 fn takes_multi_links(attach_type: u32) -> bool {
-    let Some(program) = load_empty(attach_type) else {
+    let program = load_empty(sys::BPF_PROG_TYPE_KPROBE, load_opts(attach_type));
+    let Some(program) = program else {
         return false;
     };
     let offset: std::ffi::c_ulong = 0;
@@ -109,21 +132,24 @@ fn takes_multi_links(attach_type: u32) -> bool {
     -link == libc::EBADF
 }
 
-fn load_empty(attach_type: u32) -> Option<OwnedFd> {
+fn load_opts(expected_attach_type: u32) -> sys::bpf_prog_load_opts {
+    sys::bpf_prog_load_opts {
+        sz: size_of::<sys::bpf_prog_load_opts>() as _,
+        expected_attach_type,
+        ..Default::default()
+    }
+}
+
+fn load_empty(kind: bpf_prog_type, opts: sys::bpf_prog_load_opts) -> Option<OwnedFd> {
     // r0 = 0; exit (include/uapi/linux/bpf.h: BPF_ALU64 | BPF_MOV | BPF_K, BPF_JMP | BPF_EXIT)
     let code = [0xb7, 0x95].map(|code| sys::bpf_insn {
         code,
         ..Default::default()
     });
-    let opts = sys::bpf_prog_load_opts {
-        sz: size_of::<sys::bpf_prog_load_opts>() as _,
-        expected_attach_type: attach_type,
-        ..Default::default()
-    };
     // SAFETY: all pointers outlive the call; the length is that of `code`.
     let fd = unsafe {
         sys::bpf_prog_load(
-            sys::BPF_PROG_TYPE_KPROBE,
+            kind,
             ptr::null(),
             c"Dual BSD/GPL".as_ptr(),
             code.as_ptr(),

@@ -128,6 +128,8 @@ pub struct Session {
     watches_sockets: bool,
     scope: Scope,
     tells_acts: bool,
+    /// Acts are to be told, but those that are system calls cannot be: why.
+    unseen_calls: Option<String>,
     /// Who is told the functions' names.
     names: Option<Arc<Queue>>,
 }
@@ -156,8 +158,8 @@ impl Session {
     /// A privilege is missing, or the kernel cannot do it.
     pub fn open(settings: &Settings) -> Result<Self> {
         libbpf::catch_messages();
-        let features = Features::probe();
-        let skel = load(settings, &features)?;
+        let mut features = Features::probe();
+        let (skel, unseen_calls) = load_what_loads(settings, &mut features)?;
         let go_facts = Numbers::new(skel.maps.go_facts.max_entries());
         let mut session = Self {
             links: Vec::new(),
@@ -172,6 +174,7 @@ impl Session {
             watches_sockets: false,
             scope: settings.scope,
             tells_acts: tells_acts(settings),
+            unseen_calls: unseen_calls.filter(|_| tells_acts(settings)),
             names: None,
         };
         // Also tells the kernel side who we are, so that nothing of us is ever reported.
@@ -635,6 +638,25 @@ fn tells_acts(settings: &Settings) -> bool {
     settings.tells_acts && matches!(settings.scope, Scope::Selected { .. })
 }
 
+/// All of it, or all but the programs that look at system calls; then also why.
+fn load_what_loads(
+    settings: &Settings,
+    features: &mut Features,
+) -> Result<(AgentsightSkel<'static>, Option<String>)> {
+    let why = match load(settings, features) {
+        Ok(skel) if features.system_calls => return Ok((skel, None)),
+        Ok(skel) => {
+            let why = "this kernel takes no programs for the return of system calls".to_owned();
+            return Ok((skel, Some(why)));
+        }
+        Err(error) if !features.system_calls => return Err(error),
+        Err(error) => error,
+    };
+    // They are the largest ones, and the verifier of another kernel may see them otherwise.
+    features.system_calls = false;
+    Ok((load(settings, features)?, Some(format!("{why:#}"))))
+}
+
 fn load(settings: &Settings, features: &Features) -> Result<AgentsightSkel<'static>> {
     // A session lives as long as the process in all uses of it; the storage is a few hundred bytes.
     let storage = Box::leak(Box::new(MaybeUninit::uninit()));
@@ -650,6 +672,7 @@ fn load(settings: &Settings, features: &Features) -> Result<AgentsightSkel<'stat
             rodata.follow = follow;
         }
         rodata.tells_acts = tells_acts(settings);
+        rodata.lacks_calls = !features.system_calls;
         rodata.watches_all = settings.watches_all;
         rodata.max_bytes = settings.max_bytes;
         rodata.wakeup_bytes = u64::from(ring_bytes / 16).min(WAKEUP_BYTES);
@@ -682,6 +705,20 @@ fn load(settings: &Settings, features: &Features) -> Result<AgentsightSkel<'stat
         &mut open.progs.tls_session,
     ] {
         program.set_autoload(features.uprobe_session);
+    }
+    for program in [
+        &mut open.progs.call_of_other_kind,
+        &mut open.progs.call_on_file,
+        &mut open.progs.call_on_socket,
+        &mut open.progs.call_returned,
+        &mut open.progs.call_that_closes,
+        &mut open.progs.call_that_opens,
+        &mut open.progs.call_that_receives,
+        &mut open.progs.call_that_sends,
+        &mut open.progs.call_with_path,
+        &mut open.progs.sweep_descriptors,
+    ] {
+        program.set_autoload(features.system_calls);
     }
     open.load().blame(|| "failed to load the BPF programs")
 }

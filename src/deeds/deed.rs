@@ -154,6 +154,9 @@ pub struct Exec {
     /// Bytes of the environment that are not told.
     #[serde(skip_serializing_if = "super::is_zero")]
     pub env_missing: u64,
+    /// The process was not followed yet when the program began: this is what /proc told of it a moment later.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub late: bool,
     /// Set-user-ID and the like.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub secure: bool,
@@ -465,6 +468,6 @@ pub struct Stdio {
 /// What the process does in a way that is not seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Blind {
-    /// `io_uring`, `compat`.
+    /// `io_uring`, `compat`, `system_calls`.
     pub by: &'static str,
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use simple_dns::rdata::RData;
-use simple_dns::{Packet, QTYPE, RCODE, TYPE};
+use simple_dns::{Name, Packet, QTYPE, RCODE, TYPE};
 
 use super::deed::{Answer, Dns, Question};
 
@@ -22,7 +22,7 @@ pub fn read(bytes: &[u8], is_answer: bool) -> Option<(Dns, Vec<(IpAddr, String)>
     let asked = questions.first().map(|question| question.name.clone());
     let answers: Vec<_> = packet.answers.iter().take(TOLD_MAX).collect();
     let addresses = answers.iter().filter_map(|answer| {
-        let name = asked.clone().unwrap_or_else(|| answer.name.to_string());
+        let name = asked.clone().unwrap_or_else(|| text(&answer.name));
         Some((address(&answer.rdata)?, name))
     });
     let addresses = addresses.collect();
@@ -34,7 +34,7 @@ pub fn read(bytes: &[u8], is_answer: bool) -> Option<(Dns, Vec<(IpAddr, String)>
         answers: answers
             .iter()
             .map(|answer| Answer {
-                name: answer.name.to_string(),
+                name: text(&answer.name),
                 kind: kind(answer.rdata.type_code()),
                 value: value(&answer.rdata),
             })
@@ -49,12 +49,30 @@ pub fn read(bytes: &[u8], is_answer: bool) -> Option<(Dns, Vec<(IpAddr, String)>
 
 fn question(question: &simple_dns::Question<'_>) -> Question {
     Question {
-        name: question.qname.to_string(),
+        name: text(&question.qname),
         kind: match question.qtype {
             QTYPE::TYPE(of) => kind(of),
             other => format!("{other:?}"),
         },
     }
+}
+
+/// As master files have it (RFC 1035, 5.1): a dot inside of a label would make another host of it.
+fn text(name: &Name<'_>) -> String {
+    let mut text = String::new();
+    for label in name.as_bytes() {
+        if !text.is_empty() {
+            text.push('.');
+        }
+        for byte in label {
+            match byte {
+                b'.' | b'\\' => text.extend(['\\', char::from(*byte)]),
+                0x21..=0x7e => text.push(char::from(*byte)),
+                _ => text += &format!("\\{byte:03}"),
+            }
+        }
+    }
+    text
 }
 
 fn kind(of: TYPE) -> String {
@@ -74,7 +92,7 @@ fn address(data: &RData<'_>) -> Option<IpAddr> {
 
 fn value(data: &RData<'_>) -> Option<String> {
     match data {
-        RData::CNAME(name) => Some(name.0.to_string()),
+        RData::CNAME(name) => Some(text(&name.0)),
         other => address(other).map(|address| address.to_string()),
     }
 }

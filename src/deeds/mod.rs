@@ -179,7 +179,8 @@ fn blind(act: &Act<'_>) -> Blind {
     Blind {
         by: match act.value {
             [1, ..] => "io_uring",
-            _ => "compat",
+            [2, ..] => "compat",
+            _ => "system_calls",
         },
     }
 }

@@ -119,7 +119,7 @@ enum Without {
     Copes(&'static str),
 }
 
-const FEATURES: [Feature; 7] = [
+const FEATURES: [Feature; 8] = [
     Feature {
         name: "ring buffer",
         has: |features| features.ring_buffer,
@@ -137,6 +137,14 @@ const FEATURES: [Feature; 7] = [
         has: |features| features.uprobe_multi,
         since: "6.6",
         without: Without::Suffers("attaching takes one link for each probe and is slow"),
+    },
+    Feature {
+        name: "system calls",
+        has: |features| features.system_calls,
+        since: "5.8",
+        without: Without::Suffers(
+            "of what processes do, programs are seen, but no files and sockets",
+        ),
     },
     Feature {
         name: "session probes",

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use super::begun::{ACT_FLAG_LATE, ACT_FLAG_UNSEEN};
 use super::process::FileId;
 use super::{Direction, ProcessId};
 use crate::bytes::{Endian, Reader};
@@ -15,12 +16,12 @@ const FMODE_CREATED: u64 = 0x10_0000;
 const FMODE_WRITE: u64 = 2;
 
 const TEXT_FORM: u8 = 15;
-const TEXT_PLAIN: u8 = 1;
-const TEXT_WALKED: u8 = 2;
+pub(super) const TEXT_PLAIN: u8 = 1;
+pub(super) const TEXT_WALKED: u8 = 2;
 const TEXT_OUTSIDE: u8 = 3;
 const TEXT_CUT: u8 = 4;
-const TEXT_DELETED: u8 = 16;
-const TEXT_TOO_LONG: u8 = 32;
+pub(super) const TEXT_DELETED: u8 = 16;
+pub(super) const TEXT_TOO_LONG: u8 = 32;
 
 /// `enum agentsight_act`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -137,6 +138,8 @@ pub(crate) const CONSTANTS: &[(&str, u64)] = &[
     ("ACT_FLAG_WATCHED", 4),
     ("ACT_FLAG_WRITTEN", 8),
     ("ACT_FLAG_SECURE", 16),
+    ("ACT_FLAG_LATE", ACT_FLAG_LATE as u64),
+    ("ACT_FLAG_UNSEEN", ACT_FLAG_UNSEEN as u64),
     ("TEXT_PLAIN", TEXT_PLAIN as u64),
     ("TEXT_WALKED", TEXT_WALKED as u64),
     ("TEXT_OUTSIDE", TEXT_OUTSIDE as u64),
@@ -169,6 +172,16 @@ impl ActFlags {
     /// A process that we follow wrote the file before.
     pub fn was_written(self) -> bool {
         self.0 & 8 != 0
+    }
+
+    /// The process was not followed yet when its program began: this is what was found a moment later.
+    pub fn is_late(self) -> bool {
+        self.0 & ACT_FLAG_LATE != 0
+    }
+
+    /// And nothing but its name was found.
+    pub fn is_unseen(self) -> bool {
+        self.0 & ACT_FLAG_UNSEEN != 0
     }
 
     /// Set-user-ID and the like.

@@ -2,6 +2,7 @@
 //! from here on; tests and recordings enter here.
 
 pub mod act;
+pub mod begun;
 pub mod block;
 pub mod frame;
 pub mod process;

@@ -20,6 +20,8 @@ const BLOCK_MAX: usize = 256 << 10;
 const BLOCK_MIN: usize = 32 << 10;
 /// Frames that there is always room for.
 const FRAMES_MIN: usize = 1024;
+/// Bytes of records that there is always room for, if they come by themselves.
+const WORDS_MAX: usize = 1024;
 /// Blocks kept for their memory.
 const SPARE_MAX: usize = 4;
 
@@ -72,7 +74,9 @@ impl Queue {
         let is_needed = match &frame {
             Frame::End(_) | Frame::Function { .. } | Frame::Missed(_) | Frame::Watched(_) => true,
             Frame::Exited { open, .. } => !open.is_empty(),
-            Frame::Counters(_) | Frame::Process(_) | Frame::Records(_) | Frame::Tick(_) => false,
+            // What user space says itself.
+            Frame::Records(block) => block.len() <= WORDS_MAX,
+            Frame::Counters(_) | Frame::Process(_) | Frame::Tick(_) => false,
         };
         if self.is_abandoned() || (self.bytes() + cost > self.bound && !is_needed) {
             return false;

@@ -39,8 +39,8 @@ const KIND_SEEN: u8 = 9;
 const KIND_ASK: u8 = 10;
 const KIND_ENDPOINT: u8 = 11;
 const KIND_HELLO: u8 = 12;
-const KIND_ACT: u8 = 13;
-const KIND_WORDS: u8 = 14;
+pub(super) const KIND_ACT: u8 = 13;
+pub(super) const KIND_WORDS: u8 = 14;
 const KIND_STDIO: u8 = 15;
 
 const ROLE_CLIENT: u8 = 1;

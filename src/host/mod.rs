@@ -13,4 +13,5 @@ pub mod processes;
 pub mod programs;
 pub mod roots;
 pub mod selected;
+pub mod started;
 pub mod table;

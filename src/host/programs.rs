@@ -23,9 +23,9 @@ pub fn executable(pid: u32, named: &[u8], root: Option<&Root>) -> Option<ImageFi
 }
 
 /// Interpreters of interpreters: the kernel goes no deeper (`exec_binprm`).
-const INTERPRETERS_MAX: usize = 5;
+pub(super) const INTERPRETERS_MAX: usize = 5;
 /// What the kernel reads of a script's first line (`BINPRM_BUF_SIZE`).
-const FIRST_LINE_MAX: usize = 256;
+pub(super) const FIRST_LINE_MAX: usize = 256;
 
 /// What runs when a command of this name is started: its program, or the one that runs the script, and, for
 /// `/usr/bin/env NAME`, what that leads to.
@@ -58,7 +58,7 @@ pub fn programs_of(name: &OsStr) -> Vec<ImageFile> {
 }
 
 /// The words after `#!`.
-fn first_words(script: &[u8]) -> Option<Vec<OsString>> {
+pub(super) fn first_words(script: &[u8]) -> Option<Vec<OsString>> {
     let line = script.strip_prefix(b"#!")?;
     let line = line.get(..line.len().min(FIRST_LINE_MAX))?;
     let line = line.split(|byte| *byte == b'\n').next()?;

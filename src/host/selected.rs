@@ -198,7 +198,7 @@ fn add_descendants(fitting: &mut HashSet<i32>, table: &[Process]) {
 }
 
 /// The program that a process runs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Executable {
     /// As the process sees it; what a chroot is below is cut off.
     pub path: PathBuf,
@@ -248,10 +248,15 @@ fn split_deleted(pid: i32, path: PathBuf, is: Inode) -> (PathBuf, bool) {
         Some(name) if !is_there(&path) => (name, true),
         _ => (path, false),
     };
+    (inside(pid, path), is_deleted)
+}
+
+/// A path as the process sees it: what a chroot is below is cut off.
+pub(super) fn inside(pid: i32, path: PathBuf) -> PathBuf {
     let root = fs::read_link(format!("/proc/{pid}/root")).unwrap_or_default();
     match path.strip_prefix(&root) {
-        Ok(inner) if root.components().count() > 1 => (Path::new("/").join(inner), is_deleted),
-        _ => (path, is_deleted),
+        Ok(inner) if root.components().count() > 1 => Path::new("/").join(inner),
+        _ => path,
     }
 }
 

@@ -2,6 +2,7 @@
 //! later. What may have been said before probes were in place is told.
 
 mod again;
+mod begun;
 mod sweep;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -335,9 +336,10 @@ impl<'c> Coverage<'c> {
     pub fn meet(&mut self, sighted: &Sighted) -> Result<()> {
         if sighted.why == Sighting::Asked {
             let answered = self.judge.answer(sighted, &mut self.files.session)?;
-            self.is_scan_due |= answered.has_news;
-            if answered.fits && !processes::is_alive(sighted.caller.process) {
-                self.meet_too_late(sighted);
+            // The kernel side may have found it out while it was asking, and have let the process go.
+            self.is_scan_due |= answered.has_news || answered.fits;
+            if answered.fits {
+                self.meet_wanted(sighted);
             }
             return Ok(());
         }
@@ -389,6 +391,18 @@ impl<'c> Coverage<'c> {
             self.census.look_soon(process, 0);
         }
         Ok(())
+    }
+
+    /// A process is what the user asked for, which nobody knew when its program began. From now on it is followed, if it
+    /// is there still.
+    fn meet_wanted(&mut self, sighted: &Sighted) {
+        // Without a name it runs already, or has taken another name.
+        if !sighted.facts.path.is_empty() && self.files.session.tells_acts() {
+            self.tell_begun(sighted);
+        }
+        if !processes::is_alive(sighted.caller.process) {
+            self.meet_too_late(sighted);
+        }
     }
 
     /// A process that was wanted has ended before anybody could tell: the next one of its program is to find its probes in

@@ -195,7 +195,13 @@ pub fn run(
     let ring = session.ring()?.start(Arc::clone(&queue), options.latency)?;
     let judge = Judge::new(targets.rules.clone());
     let with = (&examiner, &options.choice);
-    let coverage = Coverage::new(session, with, judge, queue, progress);
+    let unseen_calls = session.unseen_calls().map(str::to_owned);
+    let mut coverage = Coverage::new(session, with, judge, queue, progress);
+    if let Some(why) = unseen_calls {
+        coverage.notice(&format!(
+            "NOT SEEN: files and sockets; of what processes do, only programs are told: {why}"
+        ));
+    }
     let mut run = Run {
         options,
         signals,

@@ -3,8 +3,13 @@
 
 mod acts;
 mod agents;
+mod begun;
 mod cases;
+mod crowds;
 mod files;
+mod mounts;
+mod names;
+mod unseen;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -92,10 +97,17 @@ impl Recorded {
 
 /// Compiles a program of this folder.
 fn compile(name: &str, dir: &Path) -> PathBuf {
+    compile_with(name, dir, &["-pthread"])
+}
+
+/// The same with these options.
+fn compile_with(name: &str, dir: &Path, options: &[&str]) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/live/deeds");
     let program = dir.join(name);
     let compiled = Command::new("gcc")
-        .args(["-O2", "-Wall", "-pthread", "-o"])
+        .args(["-O2", "-Wall"])
+        .args(options)
+        .arg("-o")
         .arg(&program)
         .arg(source.join(format!("{name}.c")))
         .status()

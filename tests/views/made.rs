@@ -199,6 +199,7 @@ fn execs() -> [What; 2] {
         tty: Some(Device(4 << 20 | 1)),
         env: BTreeMap::from([("LD_PRELOAD".to_owned(), "/x".to_owned())]),
         env_missing: 6,
+        late: true,
         secure: true,
         was_written: true,
         error: NO,
@@ -277,6 +278,7 @@ fn of_processes() -> Vec<What> {
     vec![
         What::Blind(Blind { by: "io_uring" }),
         What::Blind(Blind { by: "compat" }),
+        What::Blind(Blind { by: "system_calls" }),
         ended(Some(255), None, false),
         ended(None, Some("SIGSEGV"), true),
         forked(Some(1)),

@@ -44,7 +44,7 @@ fn truth(log: &Path) -> Tally {
     tally
 }
 
-fn unhex(text: &str) -> Vec<u8> {
+pub fn unhex(text: &str) -> Vec<u8> {
     if text == "-" {
         return Vec::new();
     }
@@ -111,7 +111,7 @@ fn errno(line: &Value) -> i32 {
     }
 }
 
-fn bytes_of(line: &Value, name: &str) -> Vec<u8> {
+pub fn bytes_of(line: &Value, name: &str) -> Vec<u8> {
     match line.get(format!("{name}_b64")) {
         Some(coded) => BASE64_STANDARD.decode(coded.as_str().unwrap()).unwrap(),
         None => line[name].as_str().unwrap_or_default().as_bytes().to_vec(),
