@@ -58,8 +58,10 @@ impl Causes {
         if standing.cause.is_none()
             && let Some(tool) = standing.server.and_then(|of| self.servers.works_for(of))
         {
-            let confidence = Confidence::Likely;
-            let cause = super::Cause { tool, confidence };
+            let cause = super::Cause {
+                is_of_server: true,
+                ..super::Cause::new(tool, Confidence::Likely)
+            };
             self.lineage.explain(child, cause);
         }
         if self.tells_plain {
@@ -96,12 +98,15 @@ impl Causes {
 
     fn wanted_exec(&mut self, deed: &Deed, exec: &Exec, out: &mut Vec<Edge>) -> bool {
         let standing = self.lineage.standing(deed.process);
-        let agent = standing.agent.filter(|agent| *agent != deed.process);
-        let (None, Some(agent)) = (standing.cause, agent) else {
-            return standing.cause.is_some();
+        let agent = match standing.cause {
+            // Its command may say more than that its server worked for one tool call.
+            Some(cause) if cause.is_of_server => self.tools.get(cause.tool).map(|tool| tool.agent),
+            Some(_) => return true,
+            None => standing.agent.filter(|agent| *agent != deed.process),
         };
-        let Some((cause, reason)) = self.tools.runs(agent, &command::ran(exec), deed.ts_ns) else {
-            return false;
+        let found = agent.and_then(|agent| self.tools.runs(agent, &command::ran(exec), deed.ts_ns));
+        let Some((cause, reason)) = found else {
+            return standing.cause.is_some();
         };
         self.lineage.explain(deed.process, cause);
         let from = self.tools.get(cause.tool).map(|tool| tool.node.clone());
@@ -141,6 +146,11 @@ impl Causes {
                     self.written.write(inode, path, deed.process);
                 }
             }
+            (FileKind::Open, Some(path), _) => {
+                if let Some(inode) = file.inode {
+                    self.written.meet(inode, path);
+                }
+            }
             _ => {}
         }
     }
@@ -152,11 +162,12 @@ impl Causes {
         };
         let standing = self.lineage.standing(deed.process);
         let is_output = matches!(file.fd, Some(1 | 2)) && kind == FileKind::Write;
-        match (standing.cause, standing.agent) {
-            (Some(cause), _) if is_output => {
-                self.tools.write_file(cause.tool, inode, deed.process);
-            }
-            (None, Some(agent)) if !is_change => self.tools.read_file(agent, inode),
+        let is_opened = kind == FileKind::Open && !file.inherited && !file.flags.contains(&"read");
+        let tool = written_for(&standing, deed.process).and_then(|(_, tool)| tool);
+        match (tool, standing.cause, standing.agent) {
+            (Some(tool), ..) if is_opened => self.tools.open_file(tool, inode),
+            (Some(tool), ..) if is_output => self.tools.write_file(tool, inode, deed.process),
+            (_, None, Some(agent)) if !is_change => self.tools.read_file(agent, inode),
             _ => {}
         }
     }
@@ -198,20 +209,22 @@ impl Causes {
         out: &mut Vec<Edge>,
     ) -> bool {
         let standing = self.lineage.standing(deed.process);
-        let (None, Some(agent)) = (standing.cause, standing.agent) else {
+        let Some(agent) = self.agent_of(&standing) else {
             return standing.cause.is_some();
         };
         // What goes on with an open file was told when it was opened, if that was for a tool call.
         if file.inherited {
-            return false;
+            return standing.cause.is_some();
         }
         let cwd = self.lineage.get(agent).and_then(|known| known.cwd.clone());
+        let cwd = cwd.as_deref();
         let ways = [file.path.as_ref(), file.to.as_ref()];
-        let mut is_matched = false;
+        let mut is_matched = standing.cause.is_some();
         for path in ways.into_iter().flatten() {
-            let causes = self
-                .tools
-                .touch(agent, &path.bytes, cwd.as_deref(), deed.ts_ns);
+            let causes = match standing.cause {
+                Some(cause) => Vec::from_iter(self.tools.touch_own(cause, &path.bytes, cwd)),
+                None => self.tools.touch(agent, &path.bytes, cwd, deed.ts_ns),
+            };
             let is_new_name = kind == FileKind::Rename && Some(path) == file.to.as_ref();
             let inode = match is_new_name {
                 true => self.written.at(&path.bytes),
@@ -259,7 +272,15 @@ impl Causes {
         is_matched
     }
 
-    /// Ties a host to the tool calls that name it, if nothing else explains the process.
+    /// Whose tool call a process is begun for, else whose it is.
+    fn agent_of(&self, standing: &Standing) -> Option<ProcessId> {
+        match standing.cause {
+            Some(cause) => self.tools.get(cause.tool).map(|tool| tool.agent),
+            None => standing.agent,
+        }
+    }
+
+    /// Ties a host to the tool calls that name it: to the one that the process is begun for, if it is that.
     pub(super) fn reach(
         &mut self,
         (process, ts_ns): (ProcessId, u64),
@@ -269,11 +290,12 @@ impl Causes {
         out: &mut Vec<Edge>,
     ) -> bool {
         let standing = self.lineage.standing(process);
-        let (None, Some(agent)) = (standing.cause, standing.agent) else {
-            return standing.cause.is_some();
+        let causes = match (standing.cause, standing.agent) {
+            (Some(cause), _) => Vec::from_iter(self.tools.reach_own(cause, names, port)),
+            (None, Some(agent)) => self.tools.reach(agent, names, port, ts_ns),
+            (None, None) => return false,
         };
-        let causes = self.tools.reach(agent, names, port, ts_ns);
-        let is_matched = !causes.is_empty();
+        let is_matched = standing.cause.is_some() || !causes.is_empty();
         let to = named_host(name, address);
         for (cause, reason) in causes {
             if !self.tools.is_news(cause.tool, Kind::Reaches, &to.id) {

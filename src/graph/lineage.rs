@@ -17,6 +17,19 @@ pub struct Cause {
     pub tool: u64,
     /// How sure that is.
     pub confidence: Confidence,
+    /// All that speaks for it is that a server worked for that tool call alone.
+    pub is_of_server: bool,
+}
+
+impl Cause {
+    /// Of a tool call, by what was done.
+    pub fn new(tool: u64, confidence: Confidence) -> Self {
+        Self {
+            tool,
+            confidence,
+            is_of_server: false,
+        }
+    }
 }
 
 /// Where a process stands.

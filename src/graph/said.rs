@@ -215,10 +215,7 @@ impl Causes {
                 if self.lineage.standing(process).cause.is_some() {
                     continue;
                 }
-                let cause = lineage::Cause {
-                    tool: number,
-                    confidence,
-                };
+                let cause = lineage::Cause::new(number, confidence);
                 self.lineage.explain(process, cause);
                 if let Some(exec) = exec {
                     let exec = Node {

@@ -26,6 +26,8 @@ const HELD_MAX: usize = 64 << 20;
 /// Bytes of arguments in which commands and places are looked for.
 const ARGUMENTS_MAX: usize = 1 << 20;
 
+const HOST: &str = "the host is among the arguments";
+
 /// What is compared while it waits for its result.
 #[derive(Default)]
 struct Open {
@@ -33,6 +35,8 @@ struct Open {
     places: Places,
     pipes: Vec<Pipe>,
     files: Vec<OutFile>,
+    /// Files that its processes opened to write: no output that the agent has set up for them.
+    opened: HashSet<Inode>,
     arguments: Value,
 }
 
@@ -96,6 +100,7 @@ impl Tools {
             places: Places::of(&decoded),
             pipes: Vec::new(),
             files: Vec::new(),
+            opened: HashSet::new(),
             arguments: decoded,
         };
         let tool = Tool {
@@ -173,8 +178,7 @@ impl Tools {
             true => fit.confidence,
             false => Confidence::Likely,
         };
-        let tool = number;
-        Some((Cause { tool, confidence }, fit.reason))
+        Some((Cause::new(number, confidence), fit.reason))
     }
 
     /// The tool calls of an agent that name a file.
@@ -193,6 +197,19 @@ impl Tools {
         sure_if_alone(fits.collect())
     }
 
+    /// The same of a process that is begun for this tool call.
+    pub fn touch_own(
+        &self,
+        cause: Cause,
+        path: &[u8],
+        cwd: Option<&[u8]>,
+    ) -> Option<(Cause, &'static str)> {
+        let open = self.all.get(&cause.tool)?.open.as_deref()?;
+        let (confidence, reason) = open.places.fit_path(path, cwd)?;
+        let confidence = confidence.min(cause.confidence);
+        Some((Cause::new(cause.tool, confidence), reason))
+    }
+
     /// The tool calls of an agent that name a host.
     pub fn reach(
         &self,
@@ -204,9 +221,21 @@ impl Tools {
         let fits = self.open_of(agent, at_ns);
         let fits =
             fits.filter(|(_, _, open)| names.iter().any(|name| open.places.names_host(name, port)));
-        let fits =
-            fits.map(|(number, ..)| (number, Confidence::Exact, "the host is among the arguments"));
+        let fits = fits.map(|(number, ..)| (number, Confidence::Exact, HOST));
         sure_if_alone(fits.collect())
+    }
+
+    /// The same of a process that is begun for this tool call.
+    pub fn reach_own(
+        &self,
+        cause: Cause,
+        names: &[&str],
+        port: Option<u16>,
+    ) -> Option<(Cause, &'static str)> {
+        let open = self.all.get(&cause.tool)?.open.as_deref()?;
+        let mut names = names.iter();
+        let is_named = names.any(|name| open.places.names_host(name, port));
+        is_named.then(|| (Cause::new(cause.tool, cause.confidence), HOST))
     }
 
     /// The tool call of an agent that a request of MCP is made for.
@@ -238,8 +267,7 @@ impl Tools {
             ([], [(number, ..)]) => (*number, Confidence::Likely, "the tool is the same"),
             ([], _) => return None,
         };
-        let tool = number;
-        Some((Cause { tool, confidence }, reason))
+        Some((Cause::new(number, confidence), reason))
     }
 
     /// The tool call of an agent that a result is of: by its number, or where there is none, by the tool's name.
@@ -302,9 +330,18 @@ impl Tools {
         }
     }
 
+    /// A process of a tool call opens a file to write: `>` of its command, and the like.
+    pub fn open_file(&mut self, tool: u64, inode: Inode) {
+        let open = self.all.get_mut(&tool).and_then(|tool| tool.open.as_mut());
+        if let Some(open) = open.filter(|open| open.opened.len() < TOLD_MAX) {
+            open.opened.insert(inode);
+        }
+    }
+
     /// A process of a tool call has a file as its output.
     pub fn write_file(&mut self, tool: u64, inode: Inode, writer: ProcessId) {
         let open = self.all.get_mut(&tool).and_then(|tool| tool.open.as_mut());
+        let open = open.filter(|open| !open.opened.contains(&inode));
         let Some(files) = open.map(|open| &mut open.files) else {
             return;
         };
@@ -425,7 +462,7 @@ fn sure_if_alone(fits: Vec<(u64, Confidence, &'static str)>) -> Vec<(Cause, &'st
             } else {
                 Confidence::Likely
             };
-            (Cause { tool, confidence }, reason)
+            (Cause::new(tool, confidence), reason)
         });
     told.collect()
 }

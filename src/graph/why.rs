@@ -205,33 +205,50 @@ fn ways(graph: &Graph, id: &str, agents: &HashSet<&str>) -> Vec<Chain> {
             .filter(|link| link.kind == Kind::Reads)
             .collect();
     }
-    let is_named = |link: &&Link| matches!(link.kind, Kind::Touches | Kind::Reaches);
-    let named_events = links.iter().copied().filter(is_named);
-    let named_events = named_events.filter_map(|link| link.event.as_deref());
-    let named_events: HashSet<&str> = named_events.collect();
-    let is_twice = |link: &Link| {
-        !is_named(&link)
-            && link
-                .event
-                .as_deref()
-                .is_some_and(|event| named_events.contains(event))
-    };
-    let links = links
-        .into_iter()
-        .filter(|link| !is_twice(link))
-        .take(CHAINS_MAX);
-    let mut chains: Vec<_> = links
-        .map(|link| climb(graph, id, Some(link), agents))
-        .collect();
+    let mut climbed = climbed(graph, id, &links, agents);
+    // What a process did that is begun for the tool call is told with that process.
+    let plain = climbed.iter().filter(|(link, _)| !is_named(link));
+    let on_the_way = plain.flat_map(|(_, chain)| &chain.steps);
+    let on_the_way: HashSet<String> = on_the_way.map(|step| step.node.id.clone()).collect();
+    climbed.retain(|(link, _)| !is_named(link) || !on_the_way.contains(&link.from));
+    let mut chains: Vec<_> = climbed.into_iter().map(|(_, chain)| chain).collect();
     // An agent that writes what a tool call names does so in several steps: the first of them explains all.
     if chains.iter().any(|chain| chain.is_explained) {
-        let is_own = |chain: &Chain| {
-            let before = chain.steps.iter().rev().nth(1);
-            before.is_some_and(|step| agents.contains(step.node.id.as_str()))
-        };
-        chains.retain(|chain| chain.is_explained || !is_own(chain));
+        chains.retain(|chain| chain.is_explained || !is_of_agent(chain, agents));
     }
     chains
+}
+
+/// The chain of each link. What an agent did itself is told with the tool call that names it, and not again.
+fn climbed<'l>(
+    graph: &Graph,
+    id: &str,
+    links: &[&'l Link],
+    agents: &HashSet<&str>,
+) -> Vec<(&'l Link, Chain)> {
+    let named = links.iter().filter(|link| is_named(link));
+    let named: HashSet<&str> = named.filter_map(|link| link.event.as_deref()).collect();
+    let is_again = |link: &Link, chain: &Chain| {
+        let event = link.event.as_deref();
+        !is_named(link)
+            && event.is_some_and(|event| named.contains(event))
+            && (!chain.is_explained || is_of_agent(chain, agents))
+    };
+    let climbed = links
+        .iter()
+        .map(|link| (*link, climb(graph, id, Some(link), agents)));
+    let climbed = climbed.filter(|(link, chain)| !is_again(link, chain));
+    climbed.take(CHAINS_MAX).collect()
+}
+
+/// Whether an agent did the last of it itself.
+fn is_of_agent(chain: &Chain, agents: &HashSet<&str>) -> bool {
+    let before = chain.steps.iter().rev().nth(1);
+    before.is_some_and(|step| agents.contains(step.node.id.as_str()))
+}
+
+fn is_named(link: &Link) -> bool {
+    matches!(link.kind, Kind::Touches | Kind::Reaches)
 }
 
 /// From a thing up to the first cause that is known; `by` is the way to begin with.

@@ -43,6 +43,13 @@ impl Written {
         Some(inode)
     }
 
+    /// A file was opened at this path: if it was written, it is there now, whatever way it was renamed.
+    pub fn meet(&mut self, inode: Inode, path: &[u8]) {
+        if self.files.contains_key(&inode) && self.at(path) != Some(inode) {
+            self.place(path, inode);
+        }
+    }
+
     fn place(&mut self, path: &[u8], inode: Inode) {
         if self.places.insert(path.to_vec(), inode).is_none() {
             self.ways.push_back(path.to_vec());

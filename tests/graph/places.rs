@@ -167,6 +167,38 @@ fn hosts_are_known_by_name_and_address() {
     );
 }
 
+/// What the program of a tool call does is of that one alone, whoever else names the same.
+#[test]
+fn places_of_a_tool_calls_program() {
+    let mut scene = Scene::default();
+    let curl = "curl -s http://a.example/ -o /tmp/x";
+    scene.want(&[
+        (
+            "t1",
+            "Bash",
+            json!({"command": curl, "file_path": "/tmp/x"}),
+        ),
+        ("t2", "Fetch", json!({"url": "http://a.example/"})),
+    ]);
+    scene.child(200, &["bash", "-c", curl]);
+    scene.connect(process(200), "10.0.0.1:80", Some("b.example"));
+    scene.connect(process(200), "10.0.0.2:80", Some("a.example"));
+    scene.write(process(200), "/tmp/x", 5);
+    scene.write(process(200), "/tmp/y", 6);
+    assert_eq!(
+        scene.told(Kind::Reaches),
+        [exact("tool:k1/t1", "host:a.example")]
+    );
+    assert_eq!(
+        scene.told(Kind::Touches),
+        [exact("tool:k1/t1", "file:8:1:5")]
+    );
+    // Its result was told: it goes on, but in nobody's time.
+    scene.ask(AGENT, &[("t1", "ok")]);
+    scene.write(process(200), "/tmp/x", 7);
+    assert_eq!(scene.told(Kind::Touches).len(), 1);
+}
+
 /// A name that is asked for is on the way to the host; once its result is told, that is over.
 #[test]
 fn names_that_are_asked_for_count() {
@@ -224,7 +256,15 @@ fn written_scripts_that_are_run() {
         }))
     };
     let mut scene = Scene::default();
-    scene.write(AGENT, "/tmp/x", 5);
+    scene.write(AGENT, "/tmp/x.tmp", 5);
+    // Renamed in a way that tells no path of its own, and seen there.
+    let there = |ino| File {
+        path: Some(path("/tmp/x")),
+        inode: Some(inode(ino)),
+        flags: vec!["read"],
+        ..File::default()
+    };
+    scene.file(AGENT, FileKind::Open, there(5));
     let event = scene.deed(process(200), script("/tmp/x"));
     scene.deed(process(200), script("/tmp/y"));
     let gone = File {

@@ -207,3 +207,23 @@ fn output_may_go_through_a_file() {
         );
     }
 }
+
+/// What a command writes into a file of its own is not what it says, though the agent reads that file.
+#[test]
+fn redirections_are_no_output() {
+    let file = |fd, flag| File {
+        inode: Some(inode(5)),
+        fd: Some(fd),
+        bytes: Some(7),
+        flags: vec![flag],
+        ..File::default()
+    };
+    let mut scene = Scene::default();
+    scene.want(&[("t1", "Bash", json!({"command": "pwd > /tmp/x"}))]);
+    scene.child(200, &["sh", "-c", "pwd > /tmp/x"]);
+    scene.file(process(200), FileKind::Open, file(3, "write"));
+    scene.file(process(200), FileKind::Write, file(1, "write"));
+    scene.file(AGENT, FileKind::Open, file(9, "read"));
+    scene.ask(AGENT, &[("t1", "done")]);
+    assert_eq!(scene.told(Kind::Writes), []);
+}

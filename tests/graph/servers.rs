@@ -63,6 +63,24 @@ fn requests_reach_their_servers() {
     assert!(scene.causes.cause_of(process(202)).is_none());
 }
 
+/// A server that runs the command of the only request that it has: the command says more than the time.
+#[test]
+fn commands_of_servers_are_known() {
+    let mut scene = scene();
+    let arguments = json!({"command": "make all"});
+    scene.want(&[("t1", "mcp__files__run", arguments.clone())]);
+    scene.stdio(process(200), "stdin", 77, &request(1, "run", arguments));
+    scene.fork(process(200), process(201));
+    scene.exec(process(201), &["uname"]);
+    assert_eq!(scene.told(Kind::Runs), []);
+    let event = scene.exec(process(201), &["sh", "-c", "make all"]);
+    scene.fork(process(201), process(202));
+    scene.exec(process(202), &["make", "all"]);
+    assert_eq!(scene.told(Kind::Runs), [exact("tool:k1/t1", &event)]);
+    let (_, confidence) = scene.causes.cause_of(process(202)).unwrap();
+    assert_eq!(confidence, Confidence::Exact);
+}
+
 /// Other arguments, or two alike: not certain. Another tool, and what is no MCP: nothing.
 #[test]
 fn what_is_not_certain_is_not_exact() {

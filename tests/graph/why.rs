@@ -69,6 +69,32 @@ fn a_file_leads_back_to_the_words() {
     assert!(Why::unexplained(&graph).is_empty());
 }
 
+/// A host that a tool call names and its program reaches is told once, with the program; one that the agent reaches itself,
+/// with the tool call.
+#[test]
+fn a_host_leads_back_through_the_program() {
+    let mut scene = Scene::default();
+    scene.want(&[
+        ("t1", "Bash", json!({"command": "curl http://a.example/"})),
+        ("t2", "Fetch", json!({"url": "http://b.example/"})),
+    ]);
+    let event = scene.child(200, &["bash", "-c", "curl http://a.example/"]);
+    scene.connect(process(200), "10.0.0.1:80", Some("a.example"));
+    scene.connect(AGENT, "10.0.0.2:80", Some("b.example"));
+    let graph = scene.graph();
+    for (host, way) in [
+        (
+            "a.example",
+            vec!["k1", "tool:k1/t1", &event, "p200.200", "host:a.example"],
+        ),
+        ("b.example", vec!["k1", "tool:k1/t2", "host:b.example"]),
+    ] {
+        let chains = &Why::ask(&graph, host).found[0].chains;
+        assert_eq!(chains.len(), 1, "{host}");
+        assert_eq!(ids(&chains[0]), way);
+    }
+}
+
 /// What an agent does by itself is told as such, and so is what has no agent at all.
 #[test]
 fn what_nothing_explains() {

@@ -9,6 +9,8 @@ mod crowds;
 mod files;
 mod mounts;
 mod names;
+mod score;
+mod script;
 mod unseen;
 
 use std::fs::File;
@@ -20,6 +22,7 @@ use agentsight::record::Recording;
 use serde_json::Value;
 
 use crate::is_root;
+use crate::llm::clients::Scene;
 
 const AGENTSIGHT: &str = env!("CARGO_BIN_EXE_agentsight");
 
@@ -93,6 +96,31 @@ impl Recorded {
             .map(|line| serde_json::from_slice(line).unwrap())
             .collect()
     }
+}
+
+/// Runs an agent under `record`; the lines of its replay.
+fn observe(scene: &Scene, agent: &Command) -> Vec<Value> {
+    let recording = scene.dir.path().join("run.rec");
+    let mut record = scene.command(Path::new(AGENTSIGHT));
+    record
+        .args(["record", "-q", "-o"])
+        .arg(&recording)
+        .arg("--");
+    record.arg(agent.get_program()).args(agent.get_args());
+    let variables = agent.get_envs();
+    record.envs(variables.filter_map(|(name, value)| Some((name, value?))));
+    let answer = scene.run(&mut record);
+    assert!(answer.contains("All done."), "{answer}");
+    let replayed = Command::new(AGENTSIGHT)
+        .args(["replay", "--json", "--view", "llm", "-q"])
+        .arg(&recording)
+        .output()
+        .unwrap();
+    let lines = replayed.stdout.split(|byte| *byte == b'\n');
+    let lines = lines.filter(|line| !line.is_empty());
+    lines
+        .map(|line| serde_json::from_slice(line).unwrap())
+        .collect()
 }
 
 /// Compiles a program of this folder.

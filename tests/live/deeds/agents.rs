@@ -1,281 +1,253 @@
-//! Agents that do what a model's script says: which tool call led to which program and file is held against the script.
+//! Agents that do what a model's script says: which words led to which program, file, host and process, by the graph, is held
+//! against the script.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 
-use agentsight_testbins::llm::Options;
+use agentsight_testbins::llm::{MockServer, Options};
 use serde_json::{Value, json};
 
-use super::AGENTSIGHT;
-use crate::llm::clients::Scene;
-use crate::llm::codex_home;
-use crate::support::{require, sample};
+use super::score::{Run, Score, wanted};
+use super::script::{Script, Surroundings, Tools, call};
+use super::{AGENTSIGHT, observe};
+use crate::llm::agents;
+use crate::llm::clients::{Scene, leave_network, sdks};
+use crate::support::{repository, require, sample};
 use crate::{is_extended, is_root, program};
 
-/// What the tools of an agent are called.
-struct Tools {
-    shell: &'static str,
-    command: &'static str,
-    /// A tool that writes files, if it has one.
-    write: Option<&'static str>,
+/// Of the small agent, and of Claude Code.
+const TOOLS: Tools = Tools {
+    shell: |command| call("Bash", &json!({"command": command})),
+    write: Some(|path, content| call("Write", &json!({"file_path": path, "content": content}))),
+    edit: Some(|path, old, new| {
+        let arguments = json!({"file_path": path, "old_string": old, "new_string": new});
+        call("Edit", &arguments)
+    }),
+    read: Some(|path| call("Read", &json!({"file_path": path}))),
+    fetch: Some(|url| call("Fetch", &json!({"url": url}))),
+    mcp: Some(|tool, arguments| call(&format!("mcp__things__{tool}"), &arguments)),
+};
+
+/// Of the agent of LangChain.
+const LANGCHAIN_TOOLS: Tools = Tools {
+    shell: |command| call("run_command", &json!({"command": command})),
+    write: Some(|path, content| call("write_file", &json!({"path": path, "content": content}))),
+    edit: Some(|path, old, new| call("edit_file", &json!({"path": path, "old": old, "new": new}))),
+    read: Some(|path| call("read_file", &json!({"path": path}))),
+    fetch: Some(|url| call("fetch", &json!({"url": url}))),
+    mcp: Some(|tool, arguments| call(tool, &arguments)),
+};
+
+/// Of codex, which takes patches out of the commands that it is to run, and applies them itself.
+const CODEX_TOOLS: Tools = Tools {
+    shell: |command| call("exec_command", &json!({"cmd": command})),
+    write: Some(|path, content| {
+        let lines: String = content.lines().map(|line| format!("+{line}\n")).collect();
+        patch(&format!("*** Add File: {path}\n{lines}"))
+    }),
+    edit: Some(|path, old, new| patch(&format!("*** Update File: {path}\n@@\n-{old}\n+{new}\n"))),
+    read: None,
+    fetch: None,
+    // It wants those of a server in a namespace, which the mock server does not speak.
+    mcp: None,
+};
+
+fn patch(change: &str) -> Value {
+    let patch = format!("*** Begin Patch\n{change}*** End Patch\n");
+    (CODEX_TOOLS.shell)(&format!("apply_patch <<'EOF'\n{patch}EOF"))
 }
 
-/// A script, with a word in each command that is in no other.
-struct Script {
-    turns: PathBuf,
-    /// By the word: what is to be run.
-    commands: BTreeMap<String, String>,
-    /// What is to be written by a tool.
-    file: Option<PathBuf>,
+/// A server with a script, another for a sub-agent, pages, and where all that is.
+struct Stage {
+    scene: Scene,
+    below: MockServer,
+    scripts: [Script; 2],
+    folder: tempfile::TempDir,
+    python: PathBuf,
 }
 
-impl Script {
-    fn write(folder: &Path, tools: &Tools) -> Self {
-        let file = folder.join("made.sh");
-        let made = file.to_str().unwrap();
-        let mut texts = vec![
-            format!("cat {}/private.txt; echo word-one", folder.display()),
-            "echo \"it's word-two\" | wc -c".to_owned(),
-            "false; echo word-three >&2".to_owned(),
-            "cd / && ls | head -2 # word-four".to_owned(),
-        ];
-        let mut turns = Vec::new();
-        let call = |text: &str| json!({"name": tools.shell, "arguments": {tools.command: text}});
-        if let Some(write) = tools.write {
-            let content = "#!/bin/sh\necho made >&2\n";
-            let arguments = json!({"file_path": made, "content": content});
-            turns.push(json!({"tool_calls": [{"name": write, "arguments": arguments}]}));
-            texts.push(format!("chmod +x {made} && {made} word-five"));
-        }
-        turns.push(json!({"text": "First one.", "tool_calls": [call(&texts[0])]}));
-        turns.push(json!({"tool_calls": [call(&texts[1]), call(&texts[2])]}));
-        turns.extend(
-            texts[3..]
-                .iter()
-                .map(|text| json!({"tool_calls": [call(text)]})),
-        );
-        turns.push(json!({"text": "All done."}));
-        fs::write(folder.join("private.txt"), "nobody's business\n").unwrap();
-        let path = folder.join("turns.json");
-        fs::write(&path, serde_json::to_vec(&turns).unwrap()).unwrap();
-        let word = |text: &str| {
-            let start = text.find("word-").unwrap();
-            let word = text[start..].split([' ', '"']).next().unwrap();
-            word.to_owned()
+impl Stage {
+    fn set(tools: &Tools, python: &Path) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().canonicalize().unwrap();
+        leave_network();
+        let sub_script = Script::of_sub_agent(&path, &TOOLS);
+        // Numbers of tool calls are drawn from the seed.
+        let options = Options {
+            seed: 2,
+            turns: Some(sub_script.save("All done below.")),
+            ..Options::default()
         };
+        let below = path.join("below");
+        fs::create_dir(&below).unwrap();
+        let below = MockServer::start(options, &below).unwrap();
+        let source = agents::small_source();
+        let url = below.url();
+        let sub_agent = [python, &source, Path::new(&url), &below.ca];
+        let around = Surroundings {
+            pages: pages("127.0.0.12"),
+            more_pages: pages("127.0.0.13"),
+            agent: sub_agent.map(|word| word.to_str().unwrap()).join(" "),
+            model: SocketAddr::from(([127, 0, 0, 1], below.port)),
+        };
+        let script = Script::of_everything(&path, tools, &around);
+        let scene = Scene::set_here(Options {
+            turns: Some(script.save("All done.")),
+            ..Options::default()
+        });
         Self {
-            turns: path,
-            commands: texts
-                .iter()
-                .map(|text| (word(text), text.clone()))
-                .collect(),
-            file: tools.write.map(|_| file),
+            scene,
+            below,
+            scripts: [script, sub_script],
+            folder,
+            python: python.to_owned(),
         }
     }
-}
 
-/// Edges of one kind against the script.
-#[derive(Debug, Default)]
-struct Score {
-    wanted: usize,
-    right: usize,
-    wrong: Vec<String>,
-}
+    /// The words that run the server of MCP.
+    fn server(&self) -> [PathBuf; 3] {
+        let source = repository().join("tests/live/deeds/mcp_server.py");
+        [self.python.clone(), source, self.log()]
+    }
 
-/// Runs an agent under `record`; the lines of its replay.
-pub fn observe(scene: &Scene, agent: &mut Command) -> Vec<Value> {
-    let recording = scene.dir.path().join("run.rec");
-    let mut record = scene.command(Path::new(AGENTSIGHT));
-    record
-        .arg("record")
-        .arg("-q")
-        .arg("-o")
-        .arg(&recording)
-        .arg("--");
-    record.arg(agent.get_program()).args(agent.get_args());
-    record.envs(
-        agent
-            .get_envs()
-            .filter_map(|(name, value)| Some((name, value?))),
-    );
-    let answer = scene.run(&mut record);
-    assert!(answer.contains("All done."), "{answer}");
-    let replayed = Command::new(AGENTSIGHT)
-        .args(["replay", "--json", "--view", "llm", "-q"])
-        .arg(&recording)
-        .output()
-        .unwrap();
-    let lines = replayed.stdout.split(|byte| *byte == b'\n');
-    let lines = lines.filter(|line| !line.is_empty());
-    lines
-        .map(|line| serde_json::from_slice(line).unwrap())
-        .collect()
-}
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("asked.jsonl")
+    }
 
-/// The arguments of each tool call, by its node.
-fn arguments(lines: &[Value]) -> BTreeMap<String, String> {
-    let mut all = BTreeMap::new();
-    for call in lines.iter().filter(|line| line["type"] == "llm.call") {
-        let name = call["call"].as_str().unwrap();
-        for choice in call["response"]["choices"].as_array().into_iter().flatten() {
-            for part in choice["message"]["parts"].as_array().unwrap() {
-                if part["type"] == "tool_call" {
-                    let node = format!("tool:{name}/{}", part["id"].as_str().unwrap());
-                    all.insert(node, part["arguments"].to_string());
-                }
-            }
+    /// Runs the agent to its end, and demands that the graph is what the scripts say.
+    fn judge(&self, what: &str, agent: &Command) {
+        let lines = observe(&self.scene, agent);
+        let folder = self.folder.path().canonicalize().unwrap();
+        let truth = [self.scene.server.truth(), self.below.truth()];
+        let truth = truth.map(Result::unwrap).concat();
+        let asked = fs::read_to_string(self.log()).unwrap_or_default();
+        let asked = asked
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap());
+        let asked: Vec<Value> = asked.collect();
+        let scripts = self.scripts.each_ref();
+        let run = Run::new(&lines, (&folder, &scripts), (&truth, &asked));
+        let scores: Vec<(&str, Score)> = wanted(&scripts)
+            .into_iter()
+            .map(|(kind, wanted)| match kind {
+                "why" => (kind, run.why(&wanted, |what| self.why(what))),
+                kind => (kind, run.score(kind, &wanted)),
+            })
+            .collect();
+        for (kind, score) in &scores {
+            eprintln!("{}", score.row(what, kind));
         }
+        let wrong: Vec<_> = scores
+            .iter()
+            .filter(|(_, score)| !score.is_right())
+            .collect();
+        assert!(wrong.is_empty(), "{what}: {wrong:#?}");
     }
-    all
+
+    fn why(&self, what: &str) -> Value {
+        let said = Command::new(AGENTSIGHT)
+            .args(["why", "--json", what])
+            .arg(self.scene.dir.path().join("run.rec"))
+            .output()
+            .unwrap();
+        // What nobody did has no chain.
+        serde_json::from_slice(&said.stdout).unwrap_or_default()
+    }
 }
 
-/// Which program each tool call has run.
-fn runs(lines: &[Value], script: &Script) -> Score {
-    let arguments = arguments(lines);
-    let execs: BTreeMap<&str, String> = lines
-        .iter()
-        .filter(|line| line["type"] == "process.exec")
-        .map(|line| (line["event"].as_str().unwrap(), line["args"].to_string()))
-        .collect();
-    let mut score = Score {
-        wanted: script.commands.len(),
-        ..Score::default()
-    };
-    let mut found = BTreeSet::new();
-    for edge in edges(lines, "runs") {
-        let wanted = &arguments[edge["from"].as_str().unwrap()];
-        let run = &execs[edge["to"].as_str().unwrap()];
-        let word = script.commands.keys().find(|word| wanted.contains(*word));
-        match word.filter(|word| run.contains(*word)) {
-            Some(word) => drop(found.insert(word.clone())),
-            None => score.wrong.push(format!("{wanted} -> {run}")),
+/// Serves pages at this address of the loopback device.
+fn pages(address: &str) -> SocketAddr {
+    let listener = TcpListener::bind((address, 0)).unwrap();
+    let at = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            page(stream.unwrap());
         }
-    }
-    score.right = found.len();
-    score
-}
-
-fn edges<'l>(lines: &'l [Value], kind: &'l str) -> impl Iterator<Item = &'l Value> {
-    let edges = lines.iter().filter(|line| line["type"] == "graph.edge");
-    edges.filter(move |edge| edge["kind"] == kind && edge["confidence"] == "exact")
-}
-
-/// Which file the writing tool has touched.
-fn touches(lines: &[Value], script: &Script) -> Score {
-    let arguments = arguments(lines);
-    let mut score = Score {
-        wanted: usize::from(script.file.is_some()),
-        ..Score::default()
-    };
-    for edge in edges(lines, "touches") {
-        let wanted = &arguments[edge["from"].as_str().unwrap()];
-        let file = edge["to_name"].as_str().unwrap();
-        match wanted.contains(file) {
-            true => score.right = 1,
-            false => score.wrong.push(format!("{wanted} -> {file}")),
-        }
-    }
-    score
-}
-
-/// An agent's program would be put down to words that did not cause it, or to none.
-fn judge(what: &str, lines: &[Value], script: &Script) {
-    for (kind, score) in [
-        ("runs", runs(lines, script)),
-        ("touches", touches(lines, script)),
-    ] {
-        eprintln!(
-            "{what}: {kind}: {} of {}, {} wrong",
-            score.right,
-            score.wanted,
-            score.wrong.len()
-        );
-        assert!(score.wrong.is_empty(), "{what}: {kind}: {:#?}", score.wrong);
-        assert_eq!(score.right, score.wanted, "{what}: {kind}");
-    }
-}
-
-fn scene(tools: &Tools) -> (Scene, Script, tempfile::TempDir) {
-    let folder = tempfile::tempdir().unwrap();
-    let script = Script::write(&folder.path().canonicalize().unwrap(), tools);
-    let scene = Scene::set(Options {
-        turns: Some(script.turns.clone()),
-        ..Options::default()
     });
-    (scene, script, folder)
+    at
 }
 
+fn page(mut stream: TcpStream) {
+    let mut head = BufReader::new(stream.try_clone().unwrap()).lines();
+    let first = head.next().unwrap().unwrap();
+    let _rest = head.find(|line| line.as_ref().unwrap().is_empty());
+    let body = format!("This page was asked for by {first}.\n");
+    let length = body.len();
+    let answer =
+        format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
+    stream.write_all(answer.as_bytes()).unwrap();
+}
+
+/// An agent's program, file or host would be put down to words that did not cause it, or to none.
 #[test]
 fn root_deeds_of_a_python_agent_have_their_causes() {
     if !is_root() {
         return;
     }
     let python = require!(program("python3"));
-    let tools = Tools {
-        shell: "Bash",
-        command: "command",
-        write: Some("Write"),
-    };
-    let (scene, script, _folder) = scene(&tools);
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/live/deeds/agent.py");
-    let mut agent = Command::new(python);
+    let packages = require!(sdks("langchain"));
+    let stage = Stage::set(&TOOLS, &python);
+    let mut agent = agents::small(&stage.scene, &python);
     agent
-        .arg(source)
-        .arg(scene.server.url())
-        .arg(&scene.server.ca);
-    let lines = observe(&scene, &mut agent);
-    judge("Python", &lines, &script);
+        .args(stage.server())
+        .env("PYTHONPATH", packages)
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    stage.judge("Python", &agent);
 }
 
+/// The same of an agent on a framework.
+#[test]
+fn root_deeds_of_langchain_have_their_causes() {
+    if !is_root() {
+        return;
+    }
+    let python = require!(program("python3"));
+    let packages = require!(sdks("langchain"));
+    let stage = Stage::set(&LANGCHAIN_TOOLS, &python);
+    let mut agent = agents::langchain(&stage.scene, &python, &packages);
+    agent.args(stage.server());
+    stage.judge("LangChain", &agent);
+}
+
+/// The same of Claude Code.
 #[test]
 fn root_deeds_of_claude_code_have_their_causes() {
     if !is_root() || !is_extended() {
         return;
     }
     let claude = require!(sample("claude-code-x64")).path;
+    let python = require!(program("python3"));
+    let packages = require!(sdks("langchain"));
     let tools = Tools {
-        shell: "Bash",
-        command: "command",
-        write: Some("Write"),
+        fetch: None,
+        ..TOOLS
     };
-    let (scene, script, folder) = scene(&tools);
-    let mut agent = Command::new(claude);
-    agent
-        .args(["-p", "--allowedTools", "Bash", "Write", "--add-dir"])
-        .arg(folder.path())
-        .args(["--", "please do it"])
-        .env("ANTHROPIC_API_KEY", "not-a-real-key")
-        .env("ANTHROPIC_BASE_URL", scene.server.url())
-        .env("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1")
-        .env("CLAUDE_CODE_TMPDIR", scene.dir.path())
-        .env("DISABLE_AUTOUPDATER", "1")
-        .env("DISABLE_ERROR_REPORTING", "1")
-        .env("DISABLE_TELEMETRY", "1");
-    let lines = observe(&scene, &mut agent);
-    judge("Claude Code", &lines, &script);
+    let stage = Stage::set(&tools, &python);
+    let [python, source, log] = stage.server();
+    let servers = json!({"mcpServers": {"things": {
+        "command": python, "args": [source, log],
+        "env": {"PYTHONPATH": packages, "PYTHONDONTWRITEBYTECODE": "1"}}}});
+    let servers = servers.to_string();
+    let folder = stage.folder.path().to_str().unwrap();
+    let allowed = ["Bash", "Edit", "Read", "Write", "mcp__things"];
+    let more = ["--add-dir", folder, "--mcp-config", &servers];
+    let agent = agents::claude_code(&stage.scene, &claude, &allowed, &more);
+    stage.judge("Claude Code", &agent);
 }
 
+/// The same of codex.
 #[test]
 fn root_deeds_of_codex_have_their_causes() {
     if !is_root() || !is_extended() {
         return;
     }
     let codex = require!(sample("codex-x64-new")).path;
-    let tools = Tools {
-        shell: "exec_command",
-        command: "cmd",
-        write: None,
-    };
-    let (scene, script, _folder) = scene(&tools);
-    let home = codex_home(&scene, "");
-    let mut agent = Command::new(codex);
-    agent
-        .args(["exec", "--skip-git-repo-check", "please do it"])
-        .env("CODEX_HOME", &home)
-        .env("CODEX_CA_CERTIFICATE", &scene.server.ca)
-        .env("DEMO_KEY", "not-a-real-key");
-    let lines = observe(&scene, &mut agent);
-    judge("codex", &lines, &script);
+    let python = require!(program("python3"));
+    let stage = Stage::set(&CODEX_TOOLS, &python);
+    let agent = agents::codex(&stage.scene, &codex, "");
+    stage.judge("codex", &agent);
 }

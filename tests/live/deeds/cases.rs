@@ -9,8 +9,8 @@ use std::thread;
 use agentsight_testbins::llm::Options;
 use serde_json::{Value, json};
 
-use super::AGENTSIGHT;
-use super::agents::observe;
+use super::{AGENTSIGHT, observe};
+use crate::llm::agents;
 use crate::llm::clients::{Scene, leave_network};
 use crate::support::require;
 use crate::{is_root, program};
@@ -42,13 +42,7 @@ impl Case {
             turns: Some(script),
             ..Options::default()
         });
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/live/deeds/agent.py");
-        let mut agent = Command::new(python);
-        agent
-            .arg(source)
-            .arg(scene.server.url())
-            .arg(&scene.server.ca);
-        let lines = observe(&scene, &mut agent);
+        let lines = observe(&scene, &agents::small(&scene, &python));
         Some(Self {
             scene,
             lines,

@@ -158,10 +158,11 @@ pub fn leave_network() {
     assert_eq!(raised, 0, "{}", std::io::Error::last_os_error());
 }
 
-/// The folder of the SDKs for this language, as `scripts/fetch-clients` made it from the pins of today.
+/// The folder of the SDKs for this language (`langchain`: that and what it needs), as `scripts/fetch-clients` made it from the pins of today.
 pub fn sdks(language: &str) -> Option<PathBuf> {
     let folder = sample_cache()?.join(".clients").join(language);
     let pins = match language {
+        "langchain" => "langchain.txt",
         "python" => "requirements.txt",
         _ => "package-lock.json",
     };

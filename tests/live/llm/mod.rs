@@ -1,6 +1,7 @@
 //! What real clients say to a mock LLM server, and what it says to them, is what `attach` tells: call by call and field by
 //! field, against the server's own log.
 
+pub mod agents;
 mod chosen;
 pub mod clients;
 mod compare;
@@ -217,33 +218,10 @@ fn root_claude_code() {
         ..Options::default()
     };
     let (scene, capture) = Scene::start(&claude, options);
-    let mut command = scene.command(&claude);
-    command
-        .args(["-p", "--allowedTools", "Bash", "--", "please do it"])
-        .env("ANTHROPIC_API_KEY", "not-a-real-key")
-        .env("ANTHROPIC_BASE_URL", scene.server.url())
-        .env("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1")
-        .env("CLAUDE_CODE_TMPDIR", scene.dir.path())
-        .env("DISABLE_AUTOUPDATER", "1")
-        .env("DISABLE_ERROR_REPORTING", "1")
-        .env("DISABLE_TELEMETRY", "1");
+    let mut command = agents::claude_code(&scene, &claude, &["Bash"], &[]);
     let answer = scene.run(&mut command);
     assert!(answer.contains("All done: \"42\""), "{answer}");
     scene.compare("Claude Code", capture, 3);
-}
-
-/// What makes codex ask this server, in a folder of its own.
-pub fn codex_home(scene: &Scene, more: &str) -> PathBuf {
-    let home = scene.dir.path().join("codex");
-    std::fs::create_dir(&home).unwrap();
-    let config = format!(
-        "model = \"demo-model-1\"\nmodel_provider = \"local\"\napproval_policy = \"never\"\n\
-         sandbox_mode = \"danger-full-access\"\n[analytics]\nenabled = false\n[model_providers.local]\n\
-         name = \"local\"\nbase_url = \"{}/v1\"\nwire_api = \"responses\"\nenv_key = \"DEMO_KEY\"\n{more}\n",
-        scene.server.url()
-    );
-    std::fs::write(home.join("config.toml"), config).unwrap();
-    home
 }
 
 fn codex(more: &str, at_least: usize) {
@@ -256,13 +234,7 @@ fn codex(more: &str, at_least: usize) {
         ..Options::default()
     };
     let (scene, capture) = Scene::start(&codex, options);
-    let home = codex_home(&scene, more);
-    let mut command = scene.command(&codex);
-    command
-        .args(["exec", "--skip-git-repo-check", "please do it"])
-        .env("CODEX_HOME", &home)
-        .env("CODEX_CA_CERTIFICATE", &scene.server.ca)
-        .env("DEMO_KEY", "not-a-real-key");
+    let mut command = agents::codex(&scene, &codex, more);
     let answer = scene.run(&mut command);
     assert!(answer.contains("All done: \"42\""), "{answer}");
     scene.compare(&format!("codex {more}"), capture, at_least);
