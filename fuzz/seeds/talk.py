@@ -621,9 +621,10 @@ def redact():
             put("redact", f"{name}-{cut}", bytes([cut]) + text.encode())
 
 
-bodies()
-dialog(http1(), http2_seeds())
-dialects()
-redact()
-semantics()
-websocket()
+if __name__ == "__main__":
+    bodies()
+    dialog(http1(), http2_seeds())
+    dialects()
+    redact()
+    semantics()
+    websocket()

@@ -96,3 +96,29 @@ fn value(data: &RData<'_>) -> Option<String> {
         other => address(other).map(|address| address.to_string()),
     }
 }
+
+/// For the fuzzer: the first byte says whether it is an answer. What is told is bounded, and its addresses are those of the
+/// answers.
+pub fn fuzz_dns(data: &[u8]) {
+    let Some((first, message)) = data.split_first() else {
+        return;
+    };
+    let Some((dns, addresses)) = read(message, first & 1 != 0) else {
+        return;
+    };
+    assert!(dns.questions.len() <= TOLD_MAX && dns.answers.len() <= TOLD_MAX);
+    let values: Vec<_> = dns
+        .answers
+        .iter()
+        .filter_map(|answer| answer.value.as_deref())
+        .collect();
+    for (address, name) in addresses {
+        let text = address.to_string();
+        assert!(values.contains(&text.as_str()), "{text} is in no answer");
+        assert!(name.len() <= NAME_MAX, "{} bytes of a name", name.len());
+    }
+}
+
+/// Bytes of a name as it is told: 255 on the wire (RFC 1035 section 2.3.4), of which one may take four (`\ddd`), or three
+/// where it is no text.
+const NAME_MAX: usize = 4 * 255;

@@ -26,6 +26,8 @@ use files::Files;
 use network::Network;
 use programs::Programs;
 
+#[doc(hidden)]
+pub use dns::fuzz_dns;
 pub use programs::is_told as is_variable_told;
 pub use watched::{Names, Watched};
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::body::Half;
 use super::call::{digest, host_of};
 use super::said::Lack;
-use crate::proto::{Fields, RequestHead};
+use crate::proto::{Fields, RequestHead, Side};
 use crate::semantics::unplaced::{Candidate, candidates};
 use crate::semantics::{Piece, RequestView};
 
@@ -136,4 +136,57 @@ impl OwnedPiece {
             },
         }
     }
+}
+
+/// For the fuzzer: the first line is the body of a question, the others are pieces of its answer, each of which may also be
+/// all of it. What makes a piece the first of an answer is understood by whoever said so.
+pub fn fuzz_guess(data: &[u8]) {
+    let mut lines = data.split(|byte| *byte == b'\n');
+    let body = serde_json::from_slice(lines.next().unwrap_or_default()).ok();
+    let Some(mut guess) = Guess::of(&unplaced(), body) else {
+        return;
+    };
+    for line in lines {
+        let text = String::from_utf8_lossy(line);
+        let (event, data) = text.split_once('\t').unwrap_or(("", &text));
+        let piece = match line {
+            [b'#', json @ ..] => Piece::Json(json),
+            [b'@', ..] => Piece::Aws {
+                kind: event.trim_start_matches('@'),
+                class: "event",
+                payload: data.as_bytes(),
+            },
+            _ => Piece::Sse {
+                event: Some(event).filter(|event| !event.is_empty()),
+                data,
+            },
+        };
+        guess.take(&piece);
+        if let Some(candidate) = guess.settled_by(line) {
+            assert!(!candidate.dialect.name().is_empty());
+        }
+    }
+    let Some((candidate, pieces)) = guess.settled() else {
+        return;
+    };
+    let mut merge = candidate.dialect.merge(&candidate.target);
+    for (number, piece) in pieces.iter().enumerate() {
+        let is_understood = merge.piece(&piece.borrow(), &mut |_| {});
+        assert!(is_understood || number > 0, "the first is not understood");
+    }
+    merge.finish();
+    assert!(guess.settled().is_none(), "settled twice");
+}
+
+/// The head of a request of which nothing is known.
+fn unplaced() -> Half<RequestHead> {
+    let head = Box::new(RequestHead {
+        version: crate::proto::item::Version::Http2,
+        method: None,
+        target: None,
+        authority: None,
+        fields: Fields::default(),
+    });
+    let shared = super::Shared::default();
+    Half::new(Side::Request, head, &Fields::default(), 0, &shared)
 }

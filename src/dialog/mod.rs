@@ -31,6 +31,8 @@ use conn::Conn;
 use history::History;
 use room::Room;
 
+#[doc(hidden)]
+pub use guess::fuzz_guess;
 pub use history::Retry;
 pub use said::{Asked, CallName, CallReport, HttpRequest, HttpResponse, Role, Said, What};
 

@@ -54,8 +54,11 @@ impl Skipped {
     }
 }
 
-/// Says that bytes belong to no message.
+/// Says that bytes belong to no message, if there are any.
 pub(super) fn tell(from: Party, at_ns: u64, bytes: Option<u64>, fault: Fault, out: &mut Out<'_>) {
+    if bytes == Some(0) {
+        return;
+    }
     out(Item::Unrecognised {
         from,
         bytes,

@@ -10,6 +10,8 @@
 //! divided (between two events of a stream), or coded in ways of its own (base64, a compression inside of a message), and
 //! what is sent in tunnels and over HTTP/2 that began as HTTP/1.
 
+mod fuzz;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -26,6 +28,9 @@ use crate::proto::http2::Literals;
 use crate::proto::websocket::{Deflate, Part, Payloads};
 use crate::proto::{Connection, Decoder, ExchangeId, Fields, Item, Limits, Party, Side};
 use crate::redact::Redactor;
+
+#[doc(hidden)]
+pub use fuzz::fuzz_mask;
 
 /// Connections that are followed at once, as many as the kernel side does. The oldest go first.
 const CONNS_MAX: usize = 65536;

@@ -13,6 +13,8 @@ mod reader;
 mod writer;
 
 pub use header::Header;
+#[doc(hidden)]
+pub use mask::fuzz_mask;
 pub use reader::Recording;
 pub use writer::Recorder;
 

@@ -30,7 +30,7 @@ use rule::Rule;
 const RULES_MAX: usize = 1024;
 
 /// Rules, by their ids.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Rules {
     rules: Vec<Rule>,
 }

@@ -74,7 +74,7 @@ struct Written {
 }
 
 /// A rule that is ready.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Rule {
     /// Its name for programs.
     pub id: String,
@@ -101,7 +101,7 @@ pub struct Rule {
 }
 
 /// An expression, and the types of lines for which it can be true.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Condition {
     /// What has to be.
     pub expr: Expr,

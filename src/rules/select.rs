@@ -19,7 +19,7 @@ const VALUES_MAX: usize = 1024;
 const REGEX_MAX: usize = 1 << 20;
 
 /// What the fields of an event have to be.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Selection {
     /// One of them has to fit, and of that all fields.
     alternatives: Vec<Vec<Wanted>>,
@@ -99,7 +99,7 @@ fn all_fit(fields: &[Wanted], facts: &Facts, known: &Known<'_>) -> Option<bool> 
     is_known.then_some(true)
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Wanted {
     field: Field,
     test: Test,
@@ -107,7 +107,7 @@ struct Wanted {
     needs_all: Vec<Test>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Test {
     Cidr(Vec<(IpAddr, u8)>),
     Contains(Vec<String>),

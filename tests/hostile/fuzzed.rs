@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use agentsight_testbins::Unbuilt;
 use agentsight_testbins::golang::{self, MODES};
+use agentsight_testbins::llm::{MockServer, Options};
 use bodies::{BODIES, mutate};
 use tempfile::TempDir;
 
@@ -29,9 +30,17 @@ fn seeds() -> Option<TempDir> {
             return skip(tool);
         };
     }
-    let folder = tempfile::tempdir().unwrap();
+    let (folder, place) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mock = MockServer::start(Options::default(), place.path()).unwrap();
     let script = repository().join("fuzz/seed");
-    let output = Command::new(script).arg(folder.path()).output().unwrap();
+    let output = Command::new(script)
+        .arg(folder.path())
+        .env(
+            "AGENTSIGHT_MOCK",
+            format!("{}:{}", mock.port, mock.ca.display()),
+        )
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     Some(folder)
@@ -62,12 +71,17 @@ fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
     files
 }
 
+/// The input is kept where it fails: seeds lie in a folder that goes with the test.
 fn run(body: &bodies::Body, data: &[u8], about: &str) {
     let began = Instant::now();
     let result = std::panic::catch_unwind(|| (body.run)(data));
-    assert!(result.is_ok(), "{}: {about}", body.name);
     let took = began.elapsed();
-    assert!(took < CASE_LIMIT, "{}: {about}: took {took:?}", body.name);
+    if result.is_err() || took >= CASE_LIMIT {
+        let kept = std::env::temp_dir().join(format!("agentsight-fuzzed-{}", body.name));
+        fs::write(&kept, data).unwrap();
+        let kept = kept.display();
+        panic!("{}: {about}: took {took:?}; the input is {kept}", body.name);
+    }
 }
 
 /// What the fuzzer would find at once has come in again.

@@ -16,6 +16,7 @@ mod code;
 mod files;
 mod go;
 mod image;
+mod masked;
 pub mod mutate;
 #[allow(
     clippy::duplicate_mod,
@@ -23,10 +24,13 @@ pub mod mutate;
 )]
 #[path = "../../../tests/support/random.rs"]
 mod random;
+mod runs;
+mod secret;
+mod steps;
 mod talk;
 mod texts;
 
-use agentsight::{dialog, proto, semantics};
+use agentsight::{deeds, dialog, proto, semantics};
 
 /// One target.
 pub struct Body {
@@ -105,7 +109,21 @@ pub const BODIES: &[Body] = &[
     body("ollama", semantics::ollama::fuzz_ollama, &["ollama"]),
     body("mcp", semantics::mcp::fuzz_mcp, &["mcp"]),
     body("dialog", dialog::fuzz::fuzz_dialog, &["dialog"]),
+    body(
+        "guess",
+        dialog::fuzz_guess,
+        &["guess", "anthropic", "gemini"],
+    ),
     body("redact", talk::redact, &["redact"]),
+    body("prices", semantics::price::fuzz_prices, &["prices"]),
+    body("dns", deeds::fuzz_dns, &["dns"]),
+    body("acts", runs::acts, &["acts"]),
+    body("rules", runs::rules, &["rules"]),
+    body("filter", runs::filter, &["filter"]),
+    body("recording", runs::recording, &["recording"]),
+    body("mask", runs::mask, &["mask", "acts"]),
+    body("literals", masked::literals, &["literals"]),
+    body("payload", masked::payload, &["payload"]),
 ];
 
 /// The programs that the bodies for Go damage: none of them works before. They are too large for seeds, so an input

@@ -363,9 +363,13 @@ pub fn fuzz_coding(data: &[u8]) {
     };
     let (whole, cut) = (decoded(rest.len()), decoded(usize::from(*cut)));
     assert!(whole.0.len() as u64 <= FREE);
-    assert_eq!(whole.1.is_some(), cut.1.is_some());
+    // brotli-decompressor 5.0 overlooks a copy that goes beyond its meta-block, which the reference decoder refuses at the
+    // meta-block's end (BLOCK_LENGTH_2), unless a piece ends there.
+    let may_overlook = name.is_some_and(|name| name.contains("br"));
+    assert!(may_overlook || whole.1.is_some() == cut.1.is_some());
     // How much is given before damage is told depends on the pieces, and in a chain also who tells it.
-    let damaged = whole.1.is_some() && (whole.0.starts_with(&cut.0) || cut.0.starts_with(&whole.0));
+    let told = whole.1.or(cut.1).is_some();
+    let damaged = told && (whole.0.starts_with(&cut.0) || cut.0.starts_with(&whole.0));
     assert!(damaged || whole.0 == cut.0);
 }
 

@@ -372,9 +372,21 @@ impl Http1 {
 
     /// One direction is over, by its end or because nobody looks any more.
     fn finish(&mut self, from: Party, at_ns: u64, is_closed: bool, out: &mut Out<'_>) {
-        let half = self.halves.get_mut(from);
-        half.has_ended = true;
-        if let Phase::Body(message) = &half.phase {
+        self.halves.get_mut(from).has_ended = true;
+        self.end_half(from, at_ns, is_closed, out);
+        let has_server_ended = match self.client {
+            Some(client) => self.halves.get(client.other()).has_ended,
+            None => false,
+        };
+        // What was kept behind one of them may hold more.
+        while has_server_ended && (self.interim.is_some() || self.pairing.len() > 0) {
+            self.end_open(at_ns, out);
+        }
+    }
+
+    /// What a direction that is over has begun ends there.
+    fn end_half(&mut self, from: Party, at_ns: u64, is_closed: bool, out: &mut Out<'_>) {
+        if let Phase::Body(message) = &self.halves.get(from).phase {
             let (id, side) = (message.id, message.side);
             let outcome = match message.body {
                 // RFC 9112 section 6.3, rule 8; section 8: "considered complete" only if the closure was seen.
@@ -387,14 +399,6 @@ impl Http1 {
         let cut = half.head.clear();
         half.skipped.skip(from, at_ns, cut, CUT_HEAD, out);
         half.skipped.close(from, at_ns, out);
-        let has_server_ended = match self.client {
-            Some(client) => self.halves.get(client.other()).has_ended,
-            None => false,
-        };
-        // What was kept behind one of them may hold more.
-        while has_server_ended && (self.interim.is_some() || self.pairing.len() > 0) {
-            self.end_open(at_ns, out);
-        }
     }
 }
 

@@ -110,6 +110,10 @@ impl Http1 {
             }
             Err(bytes) => self.gap(client, at_ns, bytes, out),
         });
+        // The client may have gone before its words were understood.
+        if self.halves.get(client).has_ended {
+            self.end_half(client, at_ns, false, out);
+        }
     }
 
     /// Says of requests that their responses are not known.

@@ -349,6 +349,29 @@ fn doubtful_framing_breaks_the_message() {
     }
 }
 
+/// A request that stood behind one for another protocol would never end, if its client had gone before that was refused.
+#[test]
+fn what_was_kept_ends_with_its_direction() {
+    let upgrade =
+        "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let half = "POST /b HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf";
+    let [local, peer] = closed();
+    let expected = [
+        "1 GET /ws",
+        "1 Request complete",
+        "1 200",
+        "2 POST /b",
+        "2 Request: half",
+        "2 Request cut off",
+        "1 Response: ok",
+        "1 Response complete",
+        "2 Response cut off",
+    ];
+    let asked = client([upgrade, half].concat());
+    let told = every_split(&[asked, local, server(OK), peer], |_| make(true));
+    assert_eq!(told.lines, expected);
+}
+
 /// A head without end takes all memory.
 #[test]
 fn heads_have_a_limit() {

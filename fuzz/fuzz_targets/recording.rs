@@ -1,0 +1,3 @@
+//! libFuzzer's door to the body of this name.
+#![no_main]
+agentsight_fuzz::target!("recording");
