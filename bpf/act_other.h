@@ -17,7 +17,7 @@ static __always_inline bool may_tell_stdio(struct descriptor *pipe)
 	return pipe->told < STDIO_MAX && pipe->calls <= STDIO_CALLS_MAX;
 }
 
-/* Bytes through one of the first three descriptors, if it is a pipe or a socket of this machine. */
+/* Bytes through one of the standard streams, if it is a pipe or a socket of this machine. */
 static __noinline int tell_stdio(const struct process_key *process, __s32 fd, struct file *file,
 				 __u32 direction, const struct packet *packet)
 {
@@ -44,7 +44,7 @@ static __noinline int tell_stdio(const struct process_key *process, __s32 fd, st
 	out.header = scratch->header;
 	out.header.kind = KIND_STDIO;
 	out.header.direction = direction;
-	out.header.fd = fd;
+	out.header.fd = known->stream;
 	out.header.offset = before;
 	out.header.call_len = n;
 	out.header.conn_ptr = known->id.ino;

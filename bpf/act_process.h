@@ -85,6 +85,7 @@ static __noinline int tell_exec(struct task_struct *task, struct linux_binprm *p
 	env = BPF_CORE_READ(mm, env_start);
 	env_end = BPF_CORE_READ(mm, env_end);
 	end_closed_descriptors(process.tgid);
+	note_standard_files(&process);
 	record = own_act(&process, ACT_EXEC);
 	if (!record)
 		return 0;

@@ -13,7 +13,7 @@
 enum descriptor_sort {
 	DESCRIPTOR_FILE = 1,
 	DESCRIPTOR_SOCKET = 2,
-	DESCRIPTOR_PIPE = 3, /* standard ones only: pipes, and sockets of one machine */
+	DESCRIPTOR_PIPE = 3, /* standard streams only: pipes, and sockets of one machine */
 };
 
 /* What went through, and where a packet goes to or comes from if the program says so. */
@@ -43,7 +43,9 @@ struct descriptor {
 	__u64 peer; /* the last address that was sent to, as a number */
 	struct socket_names names;
 	__u32 sort;
-	__u32 flags; /* enum agentsight_act_flag */
+	__u32 flags;  /* enum agentsight_act_flag */
+	__s32 stream; /* of a pipe: which of the standard ones */
+	__u32 pad;
 };
 
 struct {
@@ -122,7 +124,7 @@ static __noinline int tell_descriptor(__u32 user, struct descriptor *descriptor,
 		record->header.process_start = descriptor->process.start_ns;
 		record->header.pid = record->header.tid = descriptor->process.tgid;
 	}
-	record->header.fd = fd;
+	record->header.fd = descriptor->sort == DESCRIPTOR_PIPE ? descriptor->stream : fd;
 	record->act.file = descriptor->id;
 	record->act.flags = descriptor->flags | flags;
 	bytes[0] = descriptor->bytes[0];
@@ -242,7 +244,58 @@ static __always_inline void note_highest(__u32 tgid, __u32 fd)
 		*last = fd;
 }
 
-static __always_inline __u32 sort_of(struct file *file, __s32 fd, __u16 mode)
+/*
+ * What was open as a program's standard descriptors when it began. Some move it to other numbers at once, so that nothing
+ * else writes there: servers of MCP do. The inode is compared, too, since the addresses of open files are used again.
+ */
+struct standard_files {
+	__u64 files[3];
+	__u64 inodes[3];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__type(key, struct process_key);
+	__type(value, struct standard_files);
+	__uint(max_entries, PROCESSES_MAX);
+} standard_files SEC(".maps");
+
+static __always_inline void note_standard_files(const struct process_key *process)
+{
+	struct process_key who = { .start_ns = process->start_ns, .tgid = process->tgid };
+	struct standard_files found = {};
+
+	for (__u32 fd = 0; fd < 3; fd++) {
+		struct file *file = file_of(fd);
+
+		found.files[fd] = (__u64)file;
+		if (file)
+			found.inodes[fd] = BPF_CORE_READ(file, f_inode, i_ino);
+	}
+	bpf_map_update_elem(&standard_files, &who, &found, BPF_ANY);
+}
+
+/* Which standard stream an open file is; -1: none. */
+static __always_inline __s32 stream_of(const struct process_key *process, struct file *file,
+				       __s32 fd)
+{
+	struct process_key who = { .start_ns = process->start_ns, .tgid = process->tgid };
+	struct standard_files *known;
+	__u64 inode;
+
+	if (fd < 3)
+		return fd;
+	known = bpf_map_lookup_elem(&standard_files, &who);
+	if (!known)
+		return -1;
+	inode = BPF_CORE_READ(file, f_inode, i_ino);
+	for (__s32 stream = 0; stream < 3; stream++)
+		if (known->files[stream] == (__u64)file && known->inodes[stream] == inode)
+			return stream;
+	return -1;
+}
+
+static __always_inline __u32 sort_of(struct file *file, __s32 stream, __u16 mode)
 {
 	struct socket *socket;
 	__u16 family;
@@ -250,12 +303,12 @@ static __always_inline __u32 sort_of(struct file *file, __s32 fd, __u16 mode)
 	if ((mode & S_IFMT) == S_IFREG)
 		return DESCRIPTOR_FILE;
 	if ((mode & S_IFMT) == S_IFIFO)
-		return fd < 3 ? DESCRIPTOR_PIPE : 0;
+		return stream >= 0 ? DESCRIPTOR_PIPE : 0;
 	if ((mode & S_IFMT) != S_IFSOCK)
 		return 0;
 	socket = BPF_CORE_READ(file, private_data);
 	family = BPF_CORE_READ(socket, sk, __sk_common.skc_family);
-	if (family == AF_UNIX && fd < 3)
+	if (family == AF_UNIX && stream >= 0)
 		return DESCRIPTOR_PIPE;
 	return DESCRIPTOR_SOCKET;
 }
@@ -286,7 +339,8 @@ static __noinline struct descriptor *new_descriptor(const struct process_key *pr
 	fresh.process = *process;
 	fresh.told_ns = bpf_ktime_get_boot_ns();
 	identify_file(file, &fresh.id);
-	fresh.sort = sort_of(file, fd, BPF_CORE_READ(file, f_inode, i_mode));
+	fresh.stream = stream_of(process, file, fd);
+	fresh.sort = sort_of(file, fresh.stream, BPF_CORE_READ(file, f_inode, i_mode));
 	if (!fresh.sort)
 		return NULL;
 	if (fd >= DESCRIPTOR_NUMBERS_MAX) {

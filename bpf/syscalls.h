@@ -466,19 +466,21 @@ static __always_inline int moved(struct pt_regs *regs, __s32 fd, __u32 direction
 	struct packet packet = {};
 	struct file *file = file_of(fd);
 	__u32 number = SYSCALL_NUMBER(regs);
+	__s32 stream;
 	__u16 mode;
 
 	if (!file)
 		return 0;
 	mode = BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT;
-	if (mode != S_IFREG && mode != S_IFSOCK && (mode != S_IFIFO || fd > 2))
+	if (mode != S_IFREG && mode != S_IFSOCK && mode != S_IFIFO)
 		return 0;
 	if (mode == S_IFREG && direction == DIR_READ)
 		return 0;
 	current_process(&process);
 	if (mode == S_IFREG)
 		return file_written(&process, fd, file, n);
-	if (fd < 3 && sort_of(file, fd, mode) == DESCRIPTOR_PIPE) {
+	stream = stream_of(&process, file, fd);
+	if (stream >= 0 && sort_of(file, stream, mode) == DESCRIPTOR_PIPE) {
 		stdio_moved(&process, regs, file, direction, n);
 		return 0;
 	}

@@ -19,6 +19,14 @@ import time
 LOG, FOLDER = sys.argv[1:]
 DONE = []
 LIBC = ctypes.CDLL(None, use_errno=True)
+MOVED = """
+import fcntl, os
+ends = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3) for fd in (0, 1)]
+nothing = os.open("/dev/null", os.O_RDWR)
+os.dup2(nothing, 0)
+os.dup2(nothing, 1)
+os.write(ends[1], os.read(ends[0], 100))
+"""
 
 
 def did(kind, pid=None, **fields):
@@ -210,6 +218,11 @@ def programs():
     did("process.exec", pid, exe="memfd:hidden", was_written=True)
     talk = subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     said, _ = talk.communicate(b"in put\n")
+    did("process.stdio", talk.pid, stream="stdin", direction="read", data=said.decode())
+    did("process.stdio", talk.pid, stream="stdout", direction="write", data=said.decode())
+    # As servers do that want nobody else to write there.
+    talk = subprocess.Popen([sys.executable, "-c", MOVED], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    said, _ = talk.communicate(b"moved\n")
     did("process.stdio", talk.pid, stream="stdin", direction="read", data=said.decode())
     did("process.stdio", talk.pid, stream="stdout", direction="write", data=said.decode())
 
