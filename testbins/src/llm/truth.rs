@@ -33,11 +33,14 @@ impl Log {
     }
 }
 
-/// The lines of a log up to now.
+/// The lines of a log up to now; one that is just being written comes with the next reading.
 pub fn read(path: &Path) -> io::Result<Vec<Value>> {
-    let text = fs::read_to_string(path)?;
-    let lines = text.lines().map(serde_json::from_str);
-    Ok(lines.collect::<Result<_, _>>()?)
+    let bytes = fs::read(path)?;
+    let lines = bytes.split_inclusive(|byte| *byte == b'\n');
+    let whole = lines.filter(|line| line.ends_with(b"\n"));
+    Ok(whole
+        .map(serde_json::from_slice)
+        .collect::<Result<_, _>>()?)
 }
 
 /// What is known of an exchange before its answer goes out.
