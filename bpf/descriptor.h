@@ -367,7 +367,10 @@ static __always_inline struct descriptor *find_descriptor(__u32 tgid, __s32 fd, 
 	return bpf_map_lookup_elem(&descriptors, &key);
 }
 
-/* Run by user space each second over `descriptors`: tells what nobody has told for a while. */
+/*
+ * Run by user space each second over `descriptors`, and before it ends: tells what nobody has told. An entry outlives its
+ * process if a number is given again while another thread tells of its closing: `numbers` is not changed atomically.
+ */
 SEC("iter/bpf_map_elem")
 int sweep_descriptors(struct bpf_iter__bpf_map_elem *ctx)
 {
@@ -378,7 +381,13 @@ int sweep_descriptors(struct bpf_iter__bpf_map_elem *ctx)
 		return 0;
 	key = *at;
 	known = bpf_map_lookup_elem(&descriptors, &key);
-	if (known && known->sort == DESCRIPTOR_FILE && known->calls)
+	if (!known)
+		return 0;
+	if (!find_tracked(&known->process)) {
+		tell_descriptor(ACT_USER_SWEEP, known, key.fd, ACT_FLAG_CLOSED);
+		bpf_map_delete_elem(&descriptors, &key);
+	} else if (known->sort == DESCRIPTOR_FILE && known->calls) {
 		tell_descriptor(ACT_USER_SWEEP, known, key.fd, 0);
+	}
 	return 0;
 }

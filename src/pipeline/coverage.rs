@@ -662,8 +662,10 @@ impl<'c> Coverage<'c> {
         self.files.session.counters()
     }
 
-    /// Takes all probes away.
+    /// Takes all probes away. What went into files that are open still is told before.
     pub fn detach(&mut self) {
+        // What is not told now would have been told a second later.
+        let _ = self.files.session.tell_descriptors();
         self.files.session.detach();
     }
 }
